@@ -1,0 +1,102 @@
+/* A stored (or arriving) response: head, body chunks, times. Reference-counted and, once complete, immutable but for the few
+ * atomics that say so. A fill appends to it; readers on any loop follow behind `body_len`.
+ *
+ *   phase      body grows   in the index   who may read
+ *   arriving   yes          no             readers of its fill
+ *   complete   no           maybe          anybody with a reference or inside an RCU turn
+ *
+ * One allocation holds the struct, the text parts and, when the length is known and small, the body. */
+#pragma once
+
+#include "base/key.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct chunk {
+    _Atomic(struct chunk *) next; /* published with release once this chunk is full */
+    uint32_t len, cap;            /* len: owner's; readers go by object.body_len */
+    char data[];
+};
+
+enum object_flag {
+    OBJECT_COMPLETE = 1 << 0,        /* the body is whole (or, with PARTIAL, the stored part is) */
+    OBJECT_PARTIAL = 1 << 1,         /* bytes body_first .. body_first+body_len-1 of complete_len */
+    OBJECT_NO_CACHE = 1 << 2,        /* never without validation */
+    OBJECT_MUST_REVALIDATE = 1 << 3, /* must-revalidate, proxy-revalidate or s-maxage: never stale */
+    OBJECT_IMMUTABLE = 1 << 4,
+    OBJECT_HEURISTIC = 1 << 5,       /* freshness was estimated */
+    OBJECT_LENGTH_KNOWN = 1 << 6,    /* complete_len is right although the body still arrives */
+    OBJECT_TRANSIENT = 1 << 7,       /* pass-through: never stored, chunks freed behind its one reader */
+    OBJECT_AUTHORIZED = 1 << 8,      /* stored from a request with Authorization */
+    OBJECT_SHARED_OK = 1 << 9,
+};
+
+/* The times of a response (RFC 9111 §4.2), milliseconds unless named otherwise. */
+struct object_times {
+    int64_t response_ms;        /* wall clock when the head arrived */
+    int64_t initial_age_ms;     /* corrected_initial_age, §4.2.3 */
+    int64_t lifetime_ms;        /* freshness lifetime, §4.2.1 */
+    int64_t swr_ms, sie_ms;     /* stale-while-revalidate, stale-if-error windows (RFC 5861); -1: not given */
+    int64_t date_s;             /* Date, seconds since 1970; response time when absent */
+    int64_t last_modified_s;    /* -1: none */
+};
+
+struct object {
+    atomic_uint refs;
+    atomic_uint flags;
+    atomic_uint uses;          /* hits since stored, saturating; relaxed */
+    atomic_uint soft_purged;   /* serve only as stale */
+    uint16_t status;
+    uint16_t method;           /* enum http_method of the request that filled it */
+    uint32_t cost_ms;          /* what the fill took: the price of a miss */
+    struct key key;            /* text inside this allocation */
+    struct view url;           /* for purge, top, why; no query values when printed */
+    struct view tags;          /* space-separated; empty when none */
+    struct view head;          /* status line and end-to-end fields, each with CRLF, without the empty line, Age,
+                                  Content-Length and hop-by-hop fields */
+    struct view etag;          /* inside head; empty when none */
+    struct view vary_names;    /* normalised: lower case, sorted, comma-separated; empty: no Vary */
+    struct view vary_values;   /* the filling request's normalised values, one line each in the order of names */
+    struct object_times times;
+    uint64_t purge_pos;        /* sampled before the request went upstream */
+    uint64_t body_first, complete_len;
+    _Atomic uint64_t body_len; /* bytes readable; release by the fill, acquire by readers */
+    struct chunk *first, *last;
+    _Atomic uint64_t charged;  /* bytes accounted for this object, allocator slack included */
+    void *tier_private;        /* the memory tier's bookkeeping while indexed */
+};
+
+struct object_parts {
+    struct view key, url, tags, head, vary_names, vary_values;
+    size_t etag_at, etag_len; /* inside head */
+    size_t body_hint;         /* expected body bytes, 0 unknown */
+};
+
+/* One reference, flags 0, texts copied. NULL when memory is out. */
+struct object *object_new(const struct key *key, const struct object_parts *parts);
+struct object *object_ref(struct object *object);
+/* Get-unless-zero, for objects found under RCU. */
+bool object_try_ref(struct object *object);
+void object_unref(struct object *object);
+
+/* Room to append: up to `want` contiguous bytes after body_len, allocating a chunk when needed. NULL when memory is out.
+ * *ret_cap is what there is, > 0. */
+char *object_reserve(struct object *object, size_t want, size_t *ret_cap);
+/* Publishes `len` bytes written at the last reserve. */
+void object_commit(struct object *object, size_t len);
+
+/* A reader's place in the body. Start zeroed with offset = 0; on a transient object chunks behind are freed. */
+struct object_cursor {
+    struct chunk *chunk;
+    uint64_t chunk_at; /* body offset of chunk's first byte */
+    uint64_t offset;   /* next byte to read, relative to body_first */
+};
+/* The next readable run at the cursor without moving; empty when the cursor has caught up. */
+struct view object_peek(struct object *object, struct object_cursor *cursor);
+/* As many runs as fit in iov (struct iovec array), at most `max_bytes`; returns how many. */
+struct iovec;
+int object_peekv(struct object *object, struct object_cursor *cursor, struct iovec *iov, int count, uint64_t max_bytes);
+/* Moves forward; freeing passed chunks of a transient object. */
+void object_advance(struct object *object, struct object_cursor *cursor, uint64_t len);
+void object_seek(struct object *object, struct object_cursor *cursor, uint64_t offset);
