@@ -1,0 +1,96 @@
+/* An upstream: the servers that answer for one origin, and on each loop a pool of connections to them.
+ *
+ * The upstream is shared by all loops and immutable; its pools belong to one loop each and are made on first use. */
+#pragma once
+
+#include "base/text.h"
+#include "loop/loop.h"
+#include "net/tls.h"
+
+#define UPSTREAM_SERVERS_MAX 32u
+
+struct upstream_timeouts { /* milliseconds; 0: none */
+    uint32_t queue_ms;      /* for a free connection when max_connections is reached */
+    uint32_t dns_ms;
+    uint32_t connect_ms;    /* one attempt, one address */
+    uint32_t tls_ms;
+    uint32_t first_byte_ms; /* from the request sent to the first byte of the answer */
+    uint32_t idle_ms;       /* between two reads, or two writes */
+    uint32_t total_ms;      /* exchange_start to the last body byte */
+};
+
+struct upstream_options {
+    const char *name;          /* for metrics and messages */
+    const char *const *servers;/* "http://host[:port]" or "https://host[:port]", no path */
+    unsigned server_count;
+    unsigned loops;            /* number of loops that may use it; loop_index() < loops */
+    struct tls_options tls;
+    const char *tls_name;      /* sent and checked instead of the server's host; NULL: the host */
+    uint32_t max_connections;  /* of the process, shared out evenly over the loops; 0: no limit */
+    uint32_t max_waiting;      /* exchanges queued for a connection, per loop */
+    uint32_t max_idle;         /* idle keep-alive connections, per loop; 0: no keep-alive */
+    uint32_t idle_timeout_ms;  /* of an idle connection */
+    uint32_t max_requests;     /* per connection; 0: no limit */
+    size_t head_max;           /* bytes of a response head */
+    struct upstream_timeouts timeouts;
+};
+
+/* The defaults: 1024 connections, 1024 waiting, 64 idle for 55 s, head 64 KiB; dns 5 s, connect 2 s, tls 5 s, first byte and
+ * idle 30 s. Fill in name, servers and loops. */
+void upstream_options_init(struct upstream_options *options);
+
+struct upstream;
+
+/* Copies the options. 0; -EINVAL with the reason appended to `reason` (bad URL, unusable certificate file); -ENOMEM. */
+int upstream_new(struct upstream **ret, const struct upstream_options *options, struct text *reason);
+/* Closes the idle connections of one loop and frees its pool; on that loop's thread, with no exchange of it open there. */
+void upstream_loop_close(struct upstream *upstream, struct loop *loop);
+/* After upstream_loop_close() on every loop that used it. NULL is fine. */
+void upstream_free(struct upstream *upstream);
+
+const char *upstream_name(const struct upstream *upstream);
+/* What the first server calls itself, for a Host field of our own: "host" or "host:port" (port left out when it is the scheme's). */
+struct view upstream_authority(const struct upstream *upstream);
+bool upstream_is_tls(const struct upstream *upstream);
+unsigned upstream_server_count(const struct upstream *upstream);
+/* "host:port" of server i as configured. */
+struct view upstream_server_name(const struct upstream *upstream, unsigned i);
+
+/* Why an exchange failed: the proxy error types of RFC 9209 §2.3. */
+enum exchange_error {
+    EXCHANGE_OK,
+    EXCHANGE_DNS_TIMEOUT,
+    EXCHANGE_DNS_ERROR,
+    EXCHANGE_CONNECTION_REFUSED,
+    EXCHANGE_CONNECTION_TIMEOUT,
+    EXCHANGE_CONNECTION_TERMINATED,    /* before a response began */
+    EXCHANGE_CONNECTION_READ_TIMEOUT,  /* in the middle of the response body */
+    EXCHANGE_CONNECTION_WRITE_TIMEOUT, /* the origin takes no more of the request */
+    EXCHANGE_CONNECTION_LIMIT,
+    EXCHANGE_UNROUTABLE,
+    EXCHANGE_TLS_PROTOCOL,
+    EXCHANGE_TLS_CERTIFICATE,
+    EXCHANGE_TLS_ALERT,
+    EXCHANGE_RESPONSE_INCOMPLETE,
+    EXCHANGE_RESPONSE_TIMEOUT,
+    EXCHANGE_HEAD_TOO_LARGE,
+    EXCHANGE_TRANSFER_CODING,
+    EXCHANGE_PROTOCOL_ERROR,
+    EXCHANGE_INTERNAL, /* out of memory or descriptors */
+    EXCHANGE_ERROR_COUNT
+};
+
+/* Sums over the loops; any thread, while no loop is being closed. */
+struct upstream_stats {
+    uint64_t exchanges;     /* started */
+    uint64_t connects;      /* connections established */
+    uint64_t reuses;        /* exchanges that found an idle connection */
+    uint64_t retries;       /* requests sent again on a fresh connection */
+    uint64_t connect_failures; /* attempts, including those a later attempt made good */
+    uint64_t failures[EXCHANGE_ERROR_COUNT];
+    uint64_t active;        /* connections in use now */
+    uint64_t idle;          /* idle connections now */
+    uint64_t waiting;       /* exchanges queued now */
+    uint64_t bytes_in, bytes_out; /* bodies */
+};
+void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret);
