@@ -1,7 +1,8 @@
-#include "base/key.h"
-
+/* First: its headers use `unused` as an attribute name, which base/compiler.h makes a macro. */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
+
+#include "base/key.h"
 
 struct key key_of(struct view text)
 {
