@@ -1,7 +1,7 @@
 /* The access log: one line per request, JSON or combined, to a file, standard output or syslog.
  *
  * What a line never holds: bodies, cookies, Authorization, header values other than User-Agent and Referer (the latter
- * cut before its query). By default query values are left out ("/search?*") and the client's address is cut to its
+ * cut before its query and without a user name). By default query values are left out ("/search?*") and the client's address is cut to its
  * network (/24, /48). Everything foreign is escaped, long values are cut, a line never exceeds ACCESS_LINE_MAX bytes.
  *
  * Each loop collects lines in a buffer of its own and writes them with one O_APPEND write at the end of its turn. Nothing
@@ -19,13 +19,15 @@ struct access_log;
 
 enum access_target { ACCESS_OFF, ACCESS_FILE, ACCESS_STDOUT, ACCESS_SYSLOG };
 enum access_format { ACCESS_JSON, ACCESS_COMBINED };
+enum access_addresses { ACCESS_ADDRESSES_CUT, ACCESS_ADDRESSES_FULL, ACCESS_ADDRESSES_NONE };
 
 struct access_log_options {
     enum access_target target;
     enum access_format format;
     const char *path;    /* the file, or the syslog socket (NULL: /dev/log) */
     bool query_values;   /* print queries as they came */
-    bool full_addresses; /* print client addresses whole */
+    bool cookie_names;   /* print the names of the cookies sent; values never (JSON only) */
+    enum access_addresses addresses;
 };
 
 /* All views may be empty (left out, or "-" in the combined format) and are only read during access_log_write(). */
@@ -39,6 +41,7 @@ struct access_record {
     struct view client;     /* numeric address without port; empty on a Unix socket */
     struct view user_agent;
     struct view referer;    /* as received; printed without its query */
+    struct view cookie;     /* the Cookie field; only names are ever printed, and only when asked for */
     struct view request_id;
     struct view route;      /* the route's name or pattern */
     struct view outcome;    /* "hit", "stale", "miss", "bypass", ... as counted in the metrics */
