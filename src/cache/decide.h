@@ -50,7 +50,8 @@ struct decision decide(const struct decide_input *input);
 
 /* The origin did not answer for a request that decide() sent forward. `status` is 0 when it could not be reached, closed or
  * timed out, else the status it sent. Returns VERDICT_STALE_SERVE (serve what is stored, why and ttl set) or VERDICT_REFUSE
- * (send the error, or the origin's own answer). Only 500, 502, 503 and 504 may be replaced, and never by a stored 5xx. */
+ * (send the error, or the origin's own answer). Only 500, 502, 503 and 504 may be replaced; a stored
+ * 5xx never takes the place of anything. */
 struct decision decide_on_error(const struct decide_input *input, uint16_t status);
 
 struct view verdict_name(enum verdict verdict);

@@ -52,6 +52,6 @@ int64_t object_ttl_ms(const struct object_times *times, int64_t now_ms);
 /* 200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501 (RFC 9110 §15.1; 206 is judged as the 200 it is part of). */
 bool status_is_heuristic(uint16_t status);
 
-/* "s-maxage", "route-ttl", ... and "Doorstep-Cache-Control", ... for `doorstep why`. */
+/* "s-maxage", "route ttl", ... and "Doorstep-Cache-Control", ... for `doorstep why`. */
 struct view freshness_source_name(enum freshness_source source);
 struct view freshness_field_name(enum freshness_field field);

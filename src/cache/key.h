@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "proto/http1.h"
 
-#define KEY_PARAMS_MAX 256 /* query parameters looked at one by one; a longer query enters the key as it is */
+#define KEY_PARAMS_MAX 128 /* query parameters looked at one by one; a longer query enters the key as it is */
 
 /* All borrowed from the configuration. Zeroed: path and query as received, nothing else. */
 struct key_rules {
@@ -19,7 +19,7 @@ struct key_rules {
     size_t header_count;
     struct view host;                /* replaces the request's host: aliases share one entry; empty: as received */
     bool ignore_query_all;
-    bool sort_query;                 /* by name then value, stable */
+    bool sort_query;                 /* by name; equal names keep their order */
     bool with_scheme;                /* http and https are different things */
 };
 
@@ -34,6 +34,9 @@ int key_build_url(const struct key_rules *rules, struct view scope, struct view 
 /* Appends "scheme://host/path?query" as the rules see it (for object.url): 0 or -ENOBUFS. */
 int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path, struct view query,
             struct text *out);
+
+/* An authority without the scheme's default port (":80" for http or no scheme, ":443" for https) and without an empty one. */
+struct view key_authority(struct view scheme, struct view authority);
 
 /* The value of a named cookie over all Cookie lines; VIEW_NONE (ptr NULL) when absent. Names are case-sensitive. */
 struct view key_cookie_value(const struct fields *fields, struct view name);

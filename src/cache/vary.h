@@ -18,7 +18,7 @@ enum vary vary_names(const struct fields *response, struct text *names);
 
 /* Appends one line ("\n" ended) per name with the request's normalised value; an absent field is "-", a present one "=value".
  *   accept-encoding   the acceptable codings that matter, by name, with "identity;q=0" when refused
- *   accept-language   lower case, by quality then name; refused ones last
+ *   accept-language   lower case, by quality then name ("de,en>fr>!it"): order within one quality means nothing; refused last
  *   cookie, authorization, proxy-authorization   a 128-bit hash, never the value
  *   others            lines joined by ",", white space around commas cut, runs of white space one space
  * False when `out` overflowed: treat as no match, do not store. */

@@ -19,5 +19,5 @@ void accept_encoding(const struct fields *fields, uint16_t ret_quality[CODING_CO
 
 /* True when Accept ranks application/json over text/html (used for error bodies). Without Accept: false. */
 bool accept_prefers_json(const struct fields *fields);
-/* True when Accept admits text/html explicitly (browsers do, curl's * / * does not). */
+/* True when Accept admits text/html explicitly (browsers do, the any-type range of curl does not). */
 bool accept_names_html(const struct fields *fields);
