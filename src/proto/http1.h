@@ -62,13 +62,14 @@ struct http_request {
     /* Split of the target (RFC 9112 §3.2). Absolute-form gives scheme and authority; origin-form leaves scheme empty. */
     struct view scheme;
     struct view authority; /* absolute-form's, else Host's; the valid one to use. Empty only in HTTP/1.0 without Host */
-    struct view path;      /* begins with '/', or is "*" for OPTIONS *; never empty (absolute-form without path: "/") */
+    struct view path;      /* begins with '/', or is "*" for OPTIONS *; never empty (absolute-form without path: "/")
+                            * but for CONNECT, which has none */
     struct view query;     /* without '?'; ptr == NULL when there is no '?' */
     uint8_t minor;         /* HTTP/1.minor, 0 or 1 */
     bool keep_alive;       /* what version and Connection say */
     bool expect_continue;
     enum http_body body;   /* NONE, LENGTH or CHUNKED */
-    uint64_t content_length;
+    uint64_t content_length; /* with BODY_LENGTH; may be 0 */
     struct fields fields;  /* caller provides memory with fields_init() before parsing */
 };
 
@@ -87,7 +88,8 @@ struct http_response {
  * with *ret_error set. Empty lines before a request line are skipped and counted (at most 2).
  * `scanned` remembers how far the search for the end got, so that a head arriving in small pieces is not scanned
  * quadratically: start with 0, pass the same variable again after -EAGAIN (the bytes seen so far must be unchanged).
- * All views in `request` borrow from `input`. A bare LF line end is refused. */
+ * All views in `request` borrow from `input` (or from constants). A bare LF line end is refused. Every call starts
+ * `request` afresh, keeping only the memory of its fields. */
 int http1_parse_request(struct view input, const struct http1_limits *limits, size_t *scanned,
                         struct http_request *request, enum http1_error *ret_error);
 
@@ -98,15 +100,18 @@ int http1_parse_response(struct view input, const struct http1_limits *limits, s
 
 /* Incremental chunked decoding (RFC 9112 §7.1). */
 struct http1_chunked {
-    uint64_t left;    /* data bytes still to come in this chunk */
-    uint32_t overhead;/* bytes of chunk extensions and trailers so far, limited */
+    uint64_t left;     /* data bytes still to come in this chunk */
+    uint32_t overhead; /* bytes of chunk extensions, then of trailers, so far; limited */
     uint8_t state;
-    bool done;        /* last chunk and trailers consumed */
+    uint8_t digits;    /* of the size being read */
+    bool done;         /* last chunk and trailers consumed */
 };
 
 /* Consumes framing from the start of `input` up to the next data bytes. Returns bytes consumed (>= 0) with
  * *ret_data = the run of data available right after them (may be empty: need more input, or done); the caller consumes
- * the data and calls again. -EBADMSG on malformed framing (bad size, size > 2^63, bare LF, extensions over 4 KiB a
- * message, trailers over 8 KiB). Trailer lines are appended to `trailers` when it is not NULL (raw "name: value\r\n" lines,
- * validated; dropped when it overflows). Start with a zeroed decoder. */
+ * all of that run and calls again with what follows (to take less, pass less input). -EBADMSG on malformed framing (bad
+ * size, size >= 2^63, bare LF, extensions over 4 KiB a message, trailers over 8 KiB). Trailer lines are appended to
+ * `trailers` when it is not NULL (raw "name: value\r\n" lines, validated; all dropped when it overflows; which trailer
+ * fields may be merged or forwarded is the caller's decision, RFC 9110 §6.5). Start with a zeroed decoder; once done is
+ * set it consumes nothing. */
 int http1_chunked_next(struct http1_chunked *decoder, struct view input, struct view *ret_data, struct text *trailers);
