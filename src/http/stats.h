@@ -7,6 +7,7 @@
 #include "http/topk.h"
 #include "http/whynot.h"
 #include "loop/loop.h"
+#include "proto/http1.h"
 
 enum http_outcome {
     OUTCOME_HIT,         /* fresh, from a tier */
@@ -51,9 +52,8 @@ void http_stats_finish(struct http_stats *stats, struct loop *loop, const struct
 void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t key_hash, enum why why, uint16_t status);
 /* A connection was accepted, or closed. */
 void http_stats_connection(struct http_stats *stats, struct loop *loop, bool opened);
-/* A connection ended on bytes that are no valid request; `reason` from http1_error_text() or a literal: pointers are not
- * kept, at most 32 different ones are told apart. */
-void http_stats_bad_request(struct http_stats *stats, struct loop *loop, const char *reason);
+/* A connection sent bytes that are no valid request. */
+void http_stats_bad_request(struct http_stats *stats, struct loop *loop, enum http1_error error);
 
 /* ---- reading, any thread ---- */
 

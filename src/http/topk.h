@@ -23,7 +23,7 @@ struct topk_item {
 int topk_new(struct topk **ret);
 /* Accepts NULL. */
 void topk_free(struct topk *topk);
-/* Only on the owner's thread. Never waits: while somebody reads, what is added is lost. Most calls with a small weight
+/* Only on the owner's thread. Never waits: while somebody reads, the weight goes to the next URL instead. Most calls with a small weight
  * only add to a sum; the URL at which the sum passes a thousandth of the total gets it all. */
 void topk_add(struct topk *topk, struct view host, struct view path, bool has_query, uint64_t weight, uint64_t now_ms);
 /* The heaviest over several sketches, heaviest first; returns how many (at most `max`). Any thread. 0 also when memory is

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/key.h"
+#include "store/policy.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -27,7 +28,7 @@ enum object_flag {
     OBJECT_IMMUTABLE = 1 << 4,
     OBJECT_HEURISTIC = 1 << 5,       /* freshness was estimated */
     OBJECT_LENGTH_KNOWN = 1 << 6,    /* complete_len is right although the body still arrives */
-    OBJECT_TRANSIENT = 1 << 7,       /* pass-through: never stored, chunks freed behind its one reader */
+    OBJECT_TRANSIENT = 1 << 7,       /* pass-through: not for the cache, chunks freed behind the readers */
     OBJECT_AUTHORIZED = 1 << 8,      /* stored from a request with Authorization */
     OBJECT_SHARED_OK = 1 << 9,
 };
@@ -45,11 +46,11 @@ struct object_times {
 struct object {
     atomic_uint refs;
     atomic_uint flags;
-    atomic_uint uses;          /* hits since stored, saturating; relaxed */
     atomic_uint soft_purged;   /* serve only as stale */
     uint16_t status;
     uint16_t method;           /* enum http_method of the request that filled it */
     uint32_t cost_ms;          /* what the fill took: the price of a miss */
+    struct policy_item item;   /* the memory tier's bookkeeping; item.uses: hits, see memory_touch() */
     struct key key;            /* text inside this allocation */
     struct view url;           /* for purge, top, why; no query values when printed */
     struct view tags;          /* space-separated; empty when none */
@@ -63,9 +64,12 @@ struct object {
     uint64_t body_first, complete_len;
     _Atomic uint64_t body_len; /* bytes readable; release by the fill, acquire by readers */
     struct chunk *first, *last;
+    struct object *body_owner; /* the chunks are this object's (a freshened head over an old body); a reference */
     _Atomic uint64_t charged;  /* bytes accounted for this object, allocator slack included */
-    void *tier_private;        /* the memory tier's bookkeeping while indexed */
 };
+
+/* Bytes charged by all objects of the process that are not freed yet: what the memory limit is about. */
+uint64_t object_account(void);
 
 struct object_parts {
     struct view key, url, tags, head, vary_names, vary_values;
@@ -86,7 +90,13 @@ char *object_reserve(struct object *object, size_t want, size_t *ret_cap);
 /* Publishes `len` bytes written at the last reserve. */
 void object_commit(struct object *object, size_t len);
 
-/* A reader's place in the body. Start zeroed with offset = 0; on a transient object chunks behind are freed. */
+/* Shares the body of `owner` (complete, nothing appended yet): a freshened head over an old body. */
+void object_share_body(struct object *object, struct object *owner);
+/* Frees the chunks that end before body offset `upto`; `*at` is the offset of the first chunk left, 0 at first. Only for the
+ * fill, while no reader is behind `upto`. */
+void object_trim(struct object *object, uint64_t *at, uint64_t upto);
+
+/* A reader's place in the body. Start zeroed with offset = 0. */
 struct object_cursor {
     struct chunk *chunk;
     uint64_t chunk_at; /* body offset of chunk's first byte */
@@ -97,6 +107,6 @@ struct view object_peek(struct object *object, struct object_cursor *cursor);
 /* As many runs as fit in iov (struct iovec array), at most `max_bytes`; returns how many. */
 struct iovec;
 int object_peekv(struct object *object, struct object_cursor *cursor, struct iovec *iov, int count, uint64_t max_bytes);
-/* Moves forward; freeing passed chunks of a transient object. */
+/* Moves forward over bytes that were readable. */
 void object_advance(struct object *object, struct object_cursor *cursor, uint64_t len);
 void object_seek(struct object *object, struct object_cursor *cursor, uint64_t offset);

@@ -1,0 +1,475 @@
+/* A fill's life on its own loop: start, follow the exchange, pump the body, end. What other loops may touch is in
+ * fill_table.c; what the response head means is in fill_head.c. */
+#include "cache/fill_table.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/heap.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+/* Bytes one fill may move before the loop's other tasks get their turn. */
+#define PUMP_BUDGET ((size_t)1024 * 1024)
+#define READ_MAX ((size_t)256 * 1024)
+/* A fill nobody reads goes on when this little is left of it. */
+#define NEARLY_COMPLETE ((uint64_t)256 * 1024)
+
+/* ---- construction ---- */
+
+static struct view put(char **at, struct view v)
+{
+    char *start = *at;
+
+    if (v.len)
+        memcpy(start, v.ptr, v.len);
+    *at += v.len;
+    return view_make(start, v.len);
+}
+
+static void rebase(struct view *v, struct view from, const char *to)
+{
+    if (v->ptr && v->ptr >= from.ptr && v->ptr <= from.ptr + from.len)
+        v->ptr = to + (v->ptr - from.ptr);
+}
+
+/* The client's request outlives the client here: its views are moved to our copy of the bytes. */
+static void copy_request(struct fill *fill, const struct fill_request *from, struct field *list, char **at)
+{
+    const struct http_request *source = from->request;
+    struct http_request *copy = &fill->request;
+    struct view *moved[] = { &copy->method_name, &copy->target, &copy->scheme, &copy->authority, &copy->path,
+                             &copy->query };
+    struct view bytes = put(at, from->request_bytes);
+
+    *copy = *source;
+    for (size_t i = 0; i < ARRAY_LEN(moved); i++)
+        rebase(moved[i], from->request_bytes, bytes.ptr);
+    copy->fields.list = list;
+    for (size_t i = 0; i < source->fields.count; i++) {
+        list[i] = source->fields.list[i];
+        rebase(&list[i].name, from->request_bytes, bytes.ptr);
+        rebase(&list[i].value, from->request_bytes, bytes.ptr);
+    }
+}
+
+static void fill_run(struct task *task);
+
+static struct fill *fill_new(const struct fill_request *from, struct loop *loop, struct view *ret_head)
+{
+    size_t fields = from->request->fields.count * sizeof(struct field);
+    size_t texts = from->request_bytes.len + from->key.text.len + from->url.len + from->head.len;
+    struct fill *fill = heap_alloc(sizeof(*fill) + 16 + fields + texts);
+    char *at;
+
+    if (!fill)
+        return NULL;
+    memset(fill, 0, sizeof(*fill));
+    task_init(&fill->task, loop, fill_run);
+    list_init(&fill->link);
+    list_init(&fill->readers);
+    pthread_mutex_init(&fill->lock, NULL);
+    fill->field_list = (struct field *)(void *)(((uintptr_t)fill->bytes + 15) & ~(uintptr_t)15);
+    at = (char *)(fill->field_list + from->request->fields.count);
+    copy_request(fill, from, fill->field_list, &at);
+    fill->context = *from->context;
+    fill->policy = from->policy;
+    fill->upstream = from->upstream;
+    fill->scheme = from->scheme;
+    fill->key = from->key;
+    fill->key.text = put(&at, from->key.text);
+    fill->url = put(&at, from->url);
+    *ret_head = put(&at, from->head);
+    fill->completing = from->completing;
+    fill->background = from->background;
+    fill->request_ms = clock_wall_ms();
+    fill->started_us = clock_mono_us();
+    fill->refs = 1; /* the owner's, until the exchange is closed */
+    fill->keep = from->keep;
+    fill->keep->retain(fill->keep);
+    if (from->stored)
+        fill->stored = object_ref(from->stored);
+    return fill;
+}
+
+static void fill_free(struct fill *fill)
+{
+    CHECK(!fill->x && list_empty(&fill->readers));
+    for (unsigned i = 0; i < fill->interim_count; i++)
+        heap_free((char *)(uintptr_t)fill->interims[i].ptr);
+    heap_free((char *)(uintptr_t)fill->trailers.ptr);
+    object_unref(fill->object);
+    object_unref(fill->stored);
+    fill->keep->release(fill->keep);
+    pthread_mutex_destroy(&fill->lock);
+    heap_free(fill);
+}
+
+void fill_put_locked(struct fill *fill)
+{
+    bool last = --fill->refs == 0;
+
+    pthread_mutex_unlock(&fill->lock);
+    if (last)
+        fill_free(fill);
+}
+
+/* Between the caller's lookup and now, another loop may have started or even finished the same fetch. The finisher stores
+ * before it leaves the table, and we look at both under the table's lock: one of them shows. */
+static int enlist(struct fill *fill, const struct fill_request *from)
+{
+    struct fill_shard *shard = fill_table_shard(from->context->table, &from->key);
+    const struct memory_entry *entry;
+    struct memory_variants variants;
+    int r = 0;
+
+    pthread_mutex_lock(&shard->lock);
+    LIST_EACH(link, &shard->fills) {
+        struct fill *other = CONTAINER_OF(link, struct fill, link);
+
+        if (key_eq(&other->key, &from->key) && other->outcome == FILL_UNDECIDED)
+            r = -EALREADY;
+    }
+    if (r == 0 && (entry = memory_find(from->context->memory, &from->key))) {
+        variants = memory_variants(entry);
+        if (variants.count && memory_variant(variants, 0) != from->newest_seen)
+            r = -ESTALE;
+    }
+    if (r == 0) {
+        fill->shard = shard;
+        list_push(&shard->fills, &fill->link);
+    }
+    pthread_mutex_unlock(&shard->lock);
+    return r;
+}
+
+static void abandon(struct fill *fill)
+{
+    pthread_mutex_lock(&fill->lock);
+    fill_put_locked(fill);
+}
+
+int fill_start(const struct fill_request *from, struct task *task, struct fill_reader **ret_reader)
+{
+    struct view head;
+    struct fill *fill = fill_new(from, task->loop, &head);
+    struct fill_reader *reader = NULL;
+    struct exchange_request request;
+    int r = 0;
+
+    if (!fill)
+        return -ENOMEM;
+    if (from->shared)
+        r = enlist(fill, from);
+    if (r < 0) {
+        abandon(fill);
+        return r;
+    }
+    request = (struct exchange_request){
+        .method = fill->request.method,
+        .head = head,
+        .body = fill->request.body,
+        .content_length = fill->request.content_length,
+        .replayable = method_is_safe(fill->request.method) || fill->request.method == METHOD_PUT ||
+                      fill->request.method == METHOD_DELETE,
+        .upgrade = from->upgrade,
+        .want_interim = from->want_interim,
+    };
+    pthread_mutex_lock(&fill->lock);
+    if (!from->background && !(reader = fill_add_starter(fill, task)))
+        r = -ENOMEM;
+    pthread_mutex_unlock(&fill->lock);
+    if (r == 0)
+        r = exchange_start(&fill->x, fill->upstream, &fill->task, &request);
+    if (r < 0) {
+        fill->phase = FILL_FAILED;
+        fill_unlist(fill);
+        fill_leave(reader);
+        abandon(fill);
+        return r;
+    }
+    task_wake(&fill->task);
+    *ret_reader = reader;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static void note_end(struct fill *fill, enum fill_phase phase)
+{
+    struct view trailers = exchange_trailers(fill->x);
+
+    fill->timing = *exchange_timing(fill->x);
+    if (exchange_error(fill->x) != EXCHANGE_OK)
+        fill->error = exchange_error(fill->x);
+    snprintf(fill->detail, sizeof(fill->detail), "%s", exchange_error_detail(fill->x));
+    if (phase == FILL_DONE && trailers.len)
+        fill->trailers = view_make(heap_strdup(trailers.ptr, trailers.len), trailers.len);
+    if (!fill->trailers.ptr)
+        fill->trailers = VIEW_NONE;
+}
+
+/* The owner's part is over: readers may go on reading what is there. */
+static void finish(struct fill *fill, enum fill_phase phase)
+{
+    fill_unlist(fill);
+    pthread_mutex_lock(&fill->lock);
+    note_end(fill, phase);
+    fill->phase = phase;
+    if (fill->outcome == FILL_UNDECIDED)
+        fill->outcome = FILL_ERROR;
+    fill_wake_readers(fill);
+    pthread_mutex_unlock(&fill->lock);
+    exchange_close(fill->x);
+    fill->x = NULL;
+    task_cancel(&fill->task);
+    abandon(fill);
+}
+
+static void store(struct fill *fill)
+{
+    struct object *object = fill->object;
+    enum memory_refusal refusal;
+
+    if (!fill->storing)
+        return;
+    if (atomic_load(&fill->doomed)) {
+        fill->why = WHY_PURGED;
+        return;
+    }
+    object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
+    if (memory_put(fill->context.memory, object, &refusal) < 0) {
+        fill->why = refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED;
+        return;
+    }
+    /* A purge that came between the look above and the put found nothing to drop. */
+    if (atomic_load(&fill->doomed))
+        memory_drop_object(fill->context.memory, object);
+}
+
+static void complete(struct fill *fill)
+{
+    struct object *object = fill->object;
+
+    if (!(object->flags & OBJECT_LENGTH_KNOWN))
+        object->complete_len = atomic_load(&object->body_len) + object->body_first;
+    atomic_fetch_or(&object->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN);
+    store(fill);
+    finish(fill, FILL_DONE);
+}
+
+/* ---- the body ---- */
+
+static uint64_t slowest_reader(struct fill *fill)
+{
+    uint64_t least = UINT64_MAX;
+
+    LIST_EACH(link, &fill->readers) {
+        struct fill_reader *reader = CONTAINER_OF(link, struct fill_reader, link);
+
+        least = MIN(least, atomic_load_explicit(&reader->passed, memory_order_acquire));
+    }
+    return least;
+}
+
+/* The object outgrew its storage: those who read it get the rest, at the pace of the slowest; nobody new joins. */
+static void stop_storing(struct fill *fill, enum why why)
+{
+    fill_unlist(fill);
+    fill->storing = false;
+    fill->why = why;
+    atomic_fetch_or(&fill->object->flags, OBJECT_TRANSIENT);
+}
+
+/* Decides whether the body may grow now. A body that is stored runs at its storage's pace; one that is not runs at most
+ * `window` ahead of its slowest reader. */
+static bool may_grow(struct fill *fill)
+{
+    uint64_t have = atomic_load_explicit(&fill->object->body_len, memory_order_relaxed), least;
+
+    if (fill->storing && have > fill->policy->max_object)
+        stop_storing(fill, WHY_TOO_LARGE);
+    if (fill->storing)
+        return true;
+    pthread_mutex_lock(&fill->lock);
+    /* Set before looking: a reader that moves on in between sees it and nudges. */
+    atomic_store(&fill->stalled, true);
+    least = slowest_reader(fill);
+    if (least == UINT64_MAX || have - MIN(have, least) < fill->context.window)
+        atomic_store(&fill->stalled, false);
+    if (least != UINT64_MAX)
+        object_trim(fill->object, &fill->trimmed, least);
+    pthread_mutex_unlock(&fill->lock);
+    return !atomic_load(&fill->stalled);
+}
+
+static char *room(struct fill *fill, size_t *ret_cap)
+{
+    struct object *object = fill->object;
+    size_t want = (size_t)MIN(READ_MAX, exchange_body_left(fill->x));
+    bool full = !object->last || object->last->len == object->last->cap;
+    char *memory;
+
+    want = MAX(want, 1);
+    if (!full || !fill->storing)
+        return object_reserve(object, want, ret_cap);
+    if (memory_reserve(fill->context.memory, want) < 0) {
+        stop_storing(fill, WHY_NO_MEMORY);
+        return object_reserve(object, want, ret_cap);
+    }
+    memory = object_reserve(object, want, ret_cap);
+    memory_unreserve(fill->context.memory, want);
+    return memory;
+}
+
+static void pump(struct fill *fill)
+{
+    size_t budget = PUMP_BUDGET, cap;
+    bool moved = false;
+    ssize_t got = -EAGAIN;
+
+    while (budget > 0 && may_grow(fill)) {
+        char *memory = room(fill, &cap);
+
+        if (!memory) {
+            got = -ENOMEM;
+            break;
+        }
+        got = exchange_read(fill->x, memory, MIN(cap, budget));
+        if (got <= 0)
+            break;
+        object_commit(fill->object, (size_t)got);
+        budget -= (size_t)got;
+        moved = true;
+    }
+    if (got == 0) {
+        complete(fill);
+        return;
+    }
+    if (got < 0 && got != -EAGAIN) {
+        finish(fill, FILL_FAILED);
+        return;
+    }
+    if (budget == 0)
+        task_wake(&fill->task);
+    if (moved) {
+        pthread_mutex_lock(&fill->lock);
+        fill_wake_readers(fill);
+        pthread_mutex_unlock(&fill->lock);
+    }
+}
+
+/* ---- the task ---- */
+
+void fill_add_interim(struct fill *fill, struct view head)
+{
+    char *copy = fill->interim_count < FILL_INTERIMS_MAX ? heap_strdup(head.ptr, head.len) : NULL;
+
+    pthread_mutex_lock(&fill->lock);
+    if (copy)
+        fill->interims[fill->interim_count++] = view_make(copy, head.len);
+    fill_wake_readers(fill);
+    pthread_mutex_unlock(&fill->lock);
+}
+
+static void take_interims(struct fill *fill)
+{
+    while (exchange_state(fill->x) == EXCHANGE_INTERIM) {
+        fill_add_interim(fill, exchange_head_bytes(fill->x));
+        exchange_interim_next(fill->x);
+    }
+}
+
+/* Nobody reads any more: worth finishing only for the cache, and only when little is missing. */
+static bool unwanted(struct fill *fill)
+{
+    bool alone;
+
+    if (fill->background)
+        return false;
+    if (fill->shard)
+        pthread_mutex_lock(&fill->shard->lock);
+    pthread_mutex_lock(&fill->lock);
+    alone = fill->reader_count == 0;
+    if (alone && fill->phase == FILL_BODY && fill->storing && exchange_body_left(fill->x) <= NEARLY_COMPLETE)
+        alone = false;
+    if (alone && fill->shard)
+        list_remove(&fill->link); /* under its lock: nobody can have joined in between */
+    pthread_mutex_unlock(&fill->lock);
+    if (fill->shard)
+        pthread_mutex_unlock(&fill->shard->lock);
+    return alone;
+}
+
+static void fill_run(struct task *task)
+{
+    struct fill *fill = CONTAINER_OF(task, struct fill, task);
+
+    if (unwanted(fill)) {
+        finish(fill, FILL_FAILED);
+        return;
+    }
+    if (fill->phase == FILL_WAITING) {
+        take_interims(fill);
+        switch (exchange_state(fill->x)) {
+        case EXCHANGE_FAILED:
+            finish(fill, FILL_FAILED);
+            return;
+        case EXCHANGE_BODY:
+        case EXCHANGE_TUNNEL:
+        case EXCHANGE_DONE:
+            fill_decide(fill);
+            break;
+        default:
+            /* Still under way. The starter of a private fill may have a request body to write. */
+            pthread_mutex_lock(&fill->lock);
+            if (!fill->shard)
+                fill_wake_readers(fill);
+            pthread_mutex_unlock(&fill->lock);
+            return;
+        }
+    }
+    if (fill->outcome == FILL_TUNNEL)
+        return; /* the starter takes the connection, and its leaving ends us */
+    if (fill->outcome == FILL_FRESHENED || fill->outcome == FILL_ERROR)
+        finish(fill, fill->outcome == FILL_ERROR ? FILL_FAILED : FILL_DONE);
+    else
+        pump(fill);
+}
+
+/* ---- the starter of a private fill ---- */
+
+ssize_t fill_write(struct fill_reader *reader, const struct iovec *iov, int count)
+{
+    return reader->fill->x ? exchange_write(reader->fill->x, iov, count) : -EPIPE;
+}
+
+int fill_write_end(struct fill_reader *reader, struct view trailers)
+{
+    return reader->fill->x ? exchange_write_end(reader->fill->x, trailers) : -EPIPE;
+}
+
+int fill_take_sock(struct fill_reader *reader, struct task *task, struct sock *ret)
+{
+    return reader->fill->x ? exchange_take_sock(reader->fill->x, task, ret) : -EPIPE;
+}
+
+struct view fill_trailers(struct fill_reader *reader)
+{
+    return reader->fill->trailers;
+}
+
+enum exchange_error fill_error(struct fill_reader *reader)
+{
+    return reader->fill->error;
+}
+
+const char *fill_error_detail(struct fill_reader *reader)
+{
+    return reader->fill->detail;
+}
+
+const struct exchange_timing *fill_timing(struct fill_reader *reader)
+{
+    return &reader->fill->timing;
+}

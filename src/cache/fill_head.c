@@ -1,0 +1,373 @@
+/* What the head of a response means for its fill: store it, pass it on, or freshen what is stored (RFC 9111 §3, §4.3). */
+#include "cache/fill_table.h"
+
+#include "base/clock.h"
+#include "base/heap.h"
+#include "cache/conditional.h"
+#include "cache/vary.h"
+#include "proto/date.h"
+#include "proto/etag.h"
+#include "proto/range.h"
+
+/* Room for a Date we add and the status line of a completed object. */
+#define HEAD_SLACK ((size_t)256)
+
+struct head_rules {
+    bool storing;      /* Age is ours to say from now on */
+    bool strip_cookies;
+    bool whole;        /* a 206 kept as part of its 200: no Content-Range, status 200 */
+    int64_t date_s;    /* added when the origin sent none (RFC 9110 §6.6.1) */
+};
+
+static bool head_skips(const struct fields *fields, const struct field *field, const struct head_rules *rules)
+{
+    switch (field->id) {
+    case FIELD_CONTENT_LENGTH:
+    case FIELD_X_REQUEST_ID: /* names one request, ours goes on every answer */
+        return true;
+    case FIELD_AGE:
+        return rules->storing;
+    case FIELD_SET_COOKIE:
+        return rules->strip_cookies;
+    case FIELD_CONTENT_RANGE:
+        return rules->whole;
+    default:
+        return field_is_hop_by_hop(fields, field);
+    }
+}
+
+/* Writes the head in the form of object.head; *ret_etag is where the ETag's value stands in it. */
+static void head_write(struct text *out, const struct http_response *response, const struct head_rules *rules,
+                       struct view *ret_etag)
+{
+    *ret_etag = VIEW_NONE;
+    text_lit(out, "HTTP/1.1 ");
+    text_u64(out, rules->whole ? 200 : response->status);
+    text_char(out, ' ');
+    text_put(out, rules->whole ? VIEW("OK") : response->reason);
+    text_lit(out, "\r\n");
+    for (size_t i = 0; i < response->fields.count; i++) {
+        const struct field *field = &response->fields.list[i];
+
+        if (head_skips(&response->fields, field, rules))
+            continue;
+        text_put(out, field->name);
+        text_lit(out, ": ");
+        if (field->id == FIELD_ETAG && !ret_etag->ptr)
+            *ret_etag = view_make(out->ptr + out->len, field->value.len);
+        text_put(out, field->value);
+        text_lit(out, "\r\n");
+    }
+    if (!fields_has(&response->fields, FIELD_DATE)) {
+        text_lit(out, "Date: ");
+        date_put(out, rules->date_s);
+        text_lit(out, "\r\n");
+    }
+}
+
+static void tags_write(struct text *out, const struct fields *fields)
+{
+    static const enum field_id sources[] = { FIELD_CACHE_TAG, FIELD_SURROGATE_KEY };
+
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
+        for (const struct field *f = fields_get(fields, sources[i]); f; f = fields_next(fields, f)) {
+            if (out->len)
+                text_char(out, ' ');
+            text_put(out, f->value);
+        }
+}
+
+/* Makes the object a response will live in, without its body. `buffer` is scratch for the texts. */
+static struct object *object_make(struct fill *fill, const struct http_response *response,
+                                  const struct freshness *freshness, const struct head_rules *rules,
+                                  struct view vary, struct view values, struct text *buffer)
+{
+    struct object_parts parts = { .key = fill->key.text, .url = fill->url, .vary_names = vary, .vary_values = values };
+    struct view etag;
+    struct object *object;
+    size_t head_len;
+
+    head_write(buffer, response, rules, &etag);
+    head_len = buffer->len;
+    if (rules->storing)
+        tags_write(&(struct text){ .ptr = buffer->ptr + head_len, .cap = buffer->cap - head_len }, &response->fields);
+    if (buffer->overflow)
+        return NULL;
+    parts.head = view_make(buffer->ptr, head_len);
+    parts.etag_at = etag.ptr ? (size_t)(etag.ptr - buffer->ptr) : 0;
+    parts.etag_len = etag.len;
+    if (response->body == BODY_LENGTH)
+        parts.body_hint = (size_t)response->content_length;
+    object = object_new(&fill->key, &parts);
+    if (!object)
+        return NULL;
+    object->status = rules->whole ? 200 : response->status;
+    object->method = (uint16_t)fill->request.method;
+    object->times = freshness->times;
+    object->flags = freshness->object_flags | (rules->storing ? 0 : (unsigned)OBJECT_TRANSIENT);
+    if (fields_has(&fill->request.fields, FIELD_AUTHORIZATION))
+        object->flags |= OBJECT_AUTHORIZED;
+    if (response->has_content_length || response->body == BODY_LENGTH) {
+        object->complete_len = response->content_length;
+        object->flags |= OBJECT_LENGTH_KNOWN;
+    } else if (response->body == BODY_NONE) {
+        object->flags |= OBJECT_LENGTH_KNOWN;
+    }
+    return object;
+}
+
+/* ---- invalidation (RFC 9111 §4.4) ---- */
+
+static void invalidate(struct fill *fill, struct view path_and_query)
+{
+    char memory[4096];
+    struct text text = TEXT_ON(memory);
+    struct view query = path_and_query, path = view_cut(&query, '?');
+    struct key key;
+
+    if (key_build_url(&fill->policy->key, fill->policy->scope, fill->scheme, fill->request.authority, path, query,
+                      &text) < 0)
+        return;
+    key = key_of(text_view(&text));
+    fill_table_doom(fill->context.table, &key);
+    memory_drop(fill->context.memory, &key);
+}
+
+static void invalidate_after_write(struct fill *fill, const struct http_response *response)
+{
+    static const enum field_id named[] = { FIELD_LOCATION, FIELD_CONTENT_LOCATION };
+    struct view target = fill->request.path;
+    struct view other;
+
+    if (method_is_safe(fill->request.method) || response->status < 200 || response->status >= 400)
+        return;
+    if (fill->request.query.ptr)
+        target.len = (size_t)(fill->request.query.ptr + fill->request.query.len - target.ptr);
+    invalidate(fill, target);
+    for (size_t i = 0; i < ARRAY_LEN(named); i++)
+        if (fields_has(&response->fields, named[i]) &&
+            location_same_origin(fields_value(&response->fields, named[i]), fill->scheme, fill->request.authority,
+                                 &other))
+            invalidate(fill, other);
+}
+
+/* ---- outcomes ---- */
+
+static void decided(struct fill *fill, enum fill_outcome outcome, struct object *object, enum why why)
+{
+    if (outcome != FILL_STORING)
+        fill_unlist(fill);
+    pthread_mutex_lock(&fill->lock);
+    fill->storing = outcome == FILL_STORING;
+    fill->outcome = outcome;
+    fill->object = object;
+    fill->why = why;
+    fill->phase = FILL_BODY;
+    fill_wake_readers(fill);
+    pthread_mutex_unlock(&fill->lock);
+}
+
+static void undecidable(struct fill *fill, enum exchange_error error)
+{
+    decided(fill, FILL_ERROR, NULL, WHY_ORIGIN_ERROR);
+    fill->error = error;
+}
+
+/* The stored response was confirmed: its fresh form is the old body under the merged head. */
+static bool freshen(struct fill *fill, const struct http_response *not_modified, struct text *buffer)
+{
+    const struct object *stored = fill->stored;
+    struct head_rules rules = { .storing = true, .date_s = fill->request_ms / 1000 };
+    struct field list[256];
+    struct http_response merged;
+    struct http1_limits limits = { .head_max = SIZE_MAX, .target_max = SIZE_MAX };
+    enum http1_error error;
+    struct freshness freshness;
+    struct object *object;
+    size_t scanned = 0, used;
+
+    head_merge_304(stored->head, &not_modified->fields, buffer);
+    text_lit(buffer, "\r\n");
+    fields_init(&merged.fields, list, ARRAY_LEN(list));
+    if (buffer->overflow ||
+        http1_parse_response(text_view(buffer), &limits, &scanned, METHOD_GET, &merged, &error) < 0)
+        return false;
+    merged.body = BODY_EOF;
+    merged.has_content_length = false;
+    used = buffer->len;
+    freshness_compute(&merged.fields, merged.status, &fill->policy->freshness, fill->request_ms, clock_wall_ms(),
+                      &freshness);
+    object = object_make(fill, &merged, &freshness, &rules, stored->vary_names, stored->vary_values,
+                         &(struct text){ .ptr = buffer->ptr + used, .cap = buffer->cap - used });
+    if (!object)
+        return false;
+    object_share_body(object, fill->stored);
+    atomic_fetch_or(&object->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN | (stored->flags & OBJECT_PARTIAL));
+    if (!atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
+        memory_put(fill->context.memory, object, NULL);
+        if (atomic_load(&fill->doomed))
+            memory_drop_object(fill->context.memory, object);
+    } else {
+        memory_drop_object(fill->context.memory, fill->stored);
+    }
+    decided(fill, FILL_FRESHENED, object, WHY_NONE);
+    return true;
+}
+
+static bool copy_body(struct object *to, struct object *from)
+{
+    struct object_cursor cursor = { 0 };
+    struct view run;
+    size_t cap;
+
+    while ((run = object_peek(from, &cursor)).len) {
+        char *memory = object_reserve(to, run.len, &cap);
+
+        if (!memory)
+            return false;
+        memcpy(memory, run.ptr, cap);
+        object_commit(to, cap);
+        object_advance(from, &cursor, cap);
+    }
+    return true;
+}
+
+/* Does this 206 continue the stored part exactly where it ends (RFC 9111 §3.4)? */
+static bool continues(const struct object *stored, const struct http_response *response, const struct content_range *range)
+{
+    struct etag ours, theirs;
+
+    return range->complete_known && range->complete == stored->complete_len && stored->body_first == 0 &&
+           range->first == atomic_load(&stored->body_len) && range->last + 1 == range->complete &&
+           etag_parse(stored->etag, &ours) && etag_parse(fields_value(&response->fields, FIELD_ETAG), &theirs) &&
+           etag_strong_eq(ours, theirs);
+}
+
+/* Sets the partial's place, and for the rest of a stored part: everything that is already here. False: not usable. */
+static bool place_partial(struct fill *fill, struct object *object, const struct http_response *response)
+{
+    struct content_range range;
+
+    if (!content_range_parse(fields_value(&response->fields, FIELD_CONTENT_RANGE), &range) || range.unsatisfied)
+        return false;
+    if (fill->completing) {
+        if (!continues(fill->stored, response, &range) || !copy_body(object, fill->stored))
+            return false;
+        object->complete_len = range.complete;
+    } else {
+        if (!range.complete_known)
+            return false;
+        object->body_first = range.first;
+        object->complete_len = range.complete;
+        atomic_fetch_or(&object->flags, OBJECT_PARTIAL);
+    }
+    atomic_fetch_or(&object->flags, OBJECT_LENGTH_KNOWN);
+    return true;
+}
+
+static void mark_pass(struct fill *fill, enum why why)
+{
+    /* Reasons that lie in this one request say nothing about the next one; a failing origin is not a property of the key. */
+    if (why == WHY_REQUEST_NO_STORE || why == WHY_AUTHORIZATION || why == WHY_COOKIE_HEURISTIC || why == WHY_METHOD ||
+        fill->status >= 500 || !fill->shard)
+        return;
+    memory_mark_pass(fill->context.memory, &fill->key,
+                     (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
+}
+
+static enum why judge(struct fill *fill, const struct http_response *response, const struct freshness *freshness,
+                      struct text *vary, struct text *values)
+{
+    struct storable_input input = {
+        .request = &fill->request, .scheme = fill->scheme, .status = response->status, .response = &response->fields,
+        .freshness = freshness, .policy = &fill->policy->storable, .now_ms = clock_wall_ms(),
+    };
+    enum why why = storable(&input);
+
+    if (why != WHY_NONE)
+        return why;
+    if (fill->request.method == METHOD_HEAD)
+        return WHY_METHOD;
+    switch (vary_names(&response->fields, vary)) {
+    case VARY_STAR:
+        return WHY_VARY_STAR;
+    case VARY_LIMIT:
+        return WHY_VARY_LIMIT;
+    case VARY_NONE:
+    case VARY_NAMES:
+        break;
+    }
+    if (!vary_values(text_view(vary), &fill->request.fields, values))
+        return WHY_VARY_LIMIT;
+    if (response->body == BODY_LENGTH &&
+        response->content_length > MIN(fill->policy->max_object, memory_object_max(fill->context.memory)))
+        return WHY_TOO_LARGE;
+    if (atomic_load(&fill->doomed))
+        return WHY_PURGED;
+    return WHY_NONE;
+}
+
+static void open_object(struct fill *fill, const struct http_response *response, struct text *buffer)
+{
+    char vary_memory[1024], values_memory[2048];
+    struct text vary = TEXT_ON(vary_memory), values = TEXT_ON(values_memory);
+    struct freshness freshness;
+    struct head_rules rules = { .date_s = clock_wall_ms() / 1000 };
+    struct object *object;
+    enum why why;
+
+    freshness_compute(&response->fields, response->status, &fill->policy->freshness, fill->request_ms, clock_wall_ms(),
+                      &freshness);
+    why = judge(fill, response, &freshness, &vary, &values);
+    rules.storing = why == WHY_NONE;
+    rules.strip_cookies = rules.storing && fill->policy->storable.set_cookie == SET_COOKIE_STRIP;
+    rules.whole = response->status == 206 && (rules.storing || fill->completing);
+    object = object_make(fill, response, &freshness, &rules, text_view(&vary), text_view(&values), buffer);
+    if (object && rules.whole && !place_partial(fill, object, response)) {
+        object_unref(object);
+        if (fill->completing) {
+            undecidable(fill, EXCHANGE_PROTOCOL_ERROR);
+            return;
+        }
+        rules.whole = rules.storing = false;
+        why = WHY_BAD_PARTIAL;
+        buffer->len = 0;
+        object = object_make(fill, response, &freshness, &rules, VIEW_NONE, VIEW_NONE, buffer);
+    }
+    if (!object) {
+        undecidable(fill, EXCHANGE_INTERNAL);
+        return;
+    }
+    if (why != WHY_NONE)
+        mark_pass(fill, why);
+    decided(fill, why == WHY_NONE ? FILL_STORING : FILL_PASSING, object, why);
+}
+
+void fill_decide(struct fill *fill)
+{
+    const struct http_response *response = exchange_head(fill->x);
+    size_t cap = exchange_head_bytes(fill->x).len + HEAD_SLACK;
+    struct text buffer;
+
+    if (fill->stored)
+        cap = 2 * (cap + fill->stored->head.len) + HEAD_SLACK;
+    buffer = text_make(heap_alloc(cap), cap);
+    fill->status = response->status;
+    fill->timing = *exchange_timing(fill->x);
+    invalidate_after_write(fill, response);
+    if (!buffer.ptr)
+        undecidable(fill, EXCHANGE_INTERNAL);
+    else if (exchange_state(fill->x) == EXCHANGE_TUNNEL) {
+        /* The 101 head goes to the client as it is, in the row of interim heads. */
+        fill_add_interim(fill, exchange_head_bytes(fill->x));
+        decided(fill, FILL_TUNNEL, NULL, WHY_UPGRADE);
+    } else if (fill->stored && !fill->completing && response->status == 304) {
+        if (!validator_selects(&response->fields, fill->stored->etag, fill->stored->times.last_modified_s,
+                               clock_wall_ms() / 1000) ||
+            !freshen(fill, response, &buffer))
+            undecidable(fill, EXCHANGE_PROTOCOL_ERROR);
+    } else {
+        open_object(fill, response, &buffer);
+    }
+    heap_free(buffer.ptr);
+}

@@ -1,0 +1,73 @@
+/* The fills in flight, by key. Internal to cache/fill*.c. */
+#pragma once
+
+#include "cache/fill.h"
+
+#define FILL_SHARDS 64
+
+struct fill_shard {
+    pthread_mutex_t lock;
+    struct node fills;
+};
+
+struct fill_table {
+    struct fill_shard shards[FILL_SHARDS];
+};
+
+#define FILL_INTERIMS_MAX 8
+
+struct fill {
+    struct task task;
+    struct node link; /* in its shard; guarded by the shard's lock */
+    struct fill_shard *shard; /* NULL: private */
+    struct fill_context context;
+    struct fill_keep *keep;
+    const struct cache_policy *policy;
+    struct upstream *upstream;
+    struct exchange *x;
+    struct http_request request; /* views into `bytes` */
+    struct field *field_list;
+    struct view scheme, url;
+    struct key key;
+    struct object *stored;
+    int64_t request_ms; /* wall clock when it started */
+    uint64_t started_us;
+    bool completing, background;
+    bool storing;       /* the object is still meant for the cache */
+    atomic_bool stalled; /* waits for the slowest reader */
+    uint64_t trimmed;   /* body bytes freed behind the slowest reader */
+    atomic_bool doomed; /* a purge or a write came later */
+
+    pthread_mutex_t lock;
+    struct node readers;
+    unsigned reader_count;
+    unsigned refs;      /* readers with messages under way count too */
+    enum fill_phase phase;
+    enum fill_outcome outcome;
+    enum why why;
+    uint16_t status;
+    struct object *object;
+    struct view interims[FILL_INTERIMS_MAX];
+    unsigned interim_count;
+    enum exchange_error error;
+    struct exchange_timing timing;
+    char detail[96];
+    struct view trailers;
+    struct message nudge; /* a reader on another loop asks the owner to look */
+    bool nudged;
+    char bytes[]; /* texts */
+};
+
+struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *key);
+/* Nobody new can join; under no lock. */
+void fill_unlist(struct fill *fill);
+/* Frees when `refs` drops to 0; called with fill.lock held, which is released. */
+void fill_put_locked(struct fill *fill);
+/* Wakes every reader; on other loops by message. Called with fill.lock held. */
+void fill_wake_readers(struct fill *fill);
+/* The first reader, before anybody else can know the fill. NULL when memory is out. */
+struct fill_reader *fill_add_starter(struct fill *fill, struct task *task);
+/* Keeps a copy of a 1xx head for the readers to relay. */
+void fill_add_interim(struct fill *fill, struct view head);
+/* The response head arrived: decides the outcome (fill_head.c). */
+void fill_decide(struct fill *fill);

@@ -1,0 +1,378 @@
+/* Delivery: a settled answer (an object, complete or still arriving, or a text of our own) goes to the client. The queue of
+ * segments borrows from the arena and the object; it is filled, written whole, then filled again. */
+#include "http/conn.h"
+
+#include "cache/conditional.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define WRITE_MAX ((uint64_t)1024 * 1024)
+#define RANGE_BOUNDARY VIEW("doorstep-range-7f3c9a51")
+
+void deliver_push(struct delivery *d, struct view v)
+{
+    if (v.len && d->count < DELIVERY_SEGMENTS)
+        d->segments[d->count++] = (struct iovec){ .iov_base = (char *)(uintptr_t)v.ptr, .iov_len = v.len };
+}
+
+enum flow deliver_flush(struct req *r)
+{
+    struct delivery *d = &r->out;
+
+    while (d->at < d->count) {
+        ssize_t sent = sock_writev(req_sock(r), d->segments + d->at, (int)(d->count - d->at), false);
+        size_t left;
+
+        if (sent == -EAGAIN) {
+            req_set_timer(r, r->config->limits.write_timeout_ms);
+            return FLOW_WAIT;
+        }
+        if (sent < 0) {
+            r->broken = true;
+            r->step = STEP_FINISH;
+            return FLOW_DONE;
+        }
+        r->bytes_out += (uint64_t)sent;
+        left = (size_t)sent;
+        while (d->at < d->count && left >= d->segments[d->at].iov_len)
+            left -= d->segments[d->at++].iov_len;
+        if (left) {
+            d->segments[d->at].iov_base = (char *)d->segments[d->at].iov_base + left;
+            d->segments[d->at].iov_len -= left;
+        }
+    }
+    if (d->queued_body && r->object) {
+        object_advance(r->object, &d->cursor, d->queued_body);
+        d->part_sent += d->queued_body;
+        if (r->reader)
+            fill_passed(r->reader, d->queued_body);
+        d->queued_body = 0;
+    }
+    d->at = d->count = 0;
+    return FLOW_CONTINUE;
+}
+
+/* ---- what to answer with ---- */
+
+/* Where the body bytes are: false when the length cannot be told yet. */
+static bool length_known(const struct object *object)
+{
+    return atomic_load_explicit(&object->flags, memory_order_acquire) & OBJECT_LENGTH_KNOWN;
+}
+
+static struct view after_status_line(struct view head)
+{
+    return view_skip(head, view_find(head, '\n') + 1);
+}
+
+static void put_length(struct text *t, uint64_t len)
+{
+    text_lit(t, "Content-Length: ");
+    text_u64(t, len);
+    text_lit(t, "\r\n");
+}
+
+static bool prepare_ranges(struct req *r, struct range list[], size_t count, struct text *tail)
+{
+    struct delivery *d = &r->out;
+    uint64_t complete = r->object->complete_len;
+    struct view type = head_value(r->object->head, FIELD_CONTENT_TYPE);
+    struct text prefix;
+
+    d->part_count = (unsigned)count;
+    if (count == 1) {
+        d->parts = &d->one;
+        d->one = (struct part){ .first = list[0].first, .len = list[0].last - list[0].first + 1 };
+        text_lit(tail, "Content-Range: ");
+        content_range_put(tail, list[0], complete);
+        text_lit(tail, "\r\n");
+        put_length(tail, d->one.len);
+        return true;
+    }
+    d->parts = arena_alloc(&r->arena, count * sizeof(*d->parts));
+    prefix = text_make(arena_alloc(&r->arena, count * (type.len + 200) + 64), count * (type.len + 200) + 64);
+    if (!d->parts || !prefix.ptr)
+        return false;
+    for (size_t i = 0; i < count; i++) {
+        size_t from = prefix.len;
+
+        range_part_head(&prefix, RANGE_BOUNDARY, type, list[i], complete, i == 0);
+        d->parts[i] = (struct part){ .prefix = view_make(prefix.ptr + from, prefix.len - from),
+                                     .first = list[i].first,
+                                     .len = list[i].last - list[i].first + 1 };
+    }
+    d->suffix = view_make(prefix.ptr + prefix.len, 0);
+    range_part_end(&prefix, RANGE_BOUNDARY);
+    d->suffix.len = (size_t)(prefix.ptr + prefix.len - d->suffix.ptr);
+    text_lit(tail, "Content-Type: multipart/byteranges; boundary=");
+    text_put(tail, RANGE_BOUNDARY);
+    text_lit(tail, "\r\n");
+    put_length(tail, range_multipart_len(list, count, RANGE_BOUNDARY, type, complete));
+    return true;
+}
+
+/* A stored head without its Content-Type, for multipart answers. */
+static struct view without_type(struct req *r, struct view head)
+{
+    struct text t = text_make(arena_alloc(&r->arena, head.len), head.len);
+    struct view rest = head, name, value;
+
+    if (!t.ptr)
+        return head;
+    while (head_next(&rest, &name, &value)) {
+        if (view_eq_icase(name, VIEW("content-type")))
+            continue;
+        text_put(&t, name);
+        text_lit(&t, ": ");
+        text_put(&t, value);
+        text_lit(&t, "\r\n");
+    }
+    return text_view(&t);
+}
+
+/* Ranges of a GET for a 200 whose length is known. An arriving body is waited for where the range begins. */
+static enum range_result wanted_ranges(struct req *r, struct range list[RANGE_MAX], size_t *ret_count)
+{
+    const struct object *object = r->object;
+    struct view range = fields_value(&r->request.fields, FIELD_RANGE);
+
+    if (!range.ptr || r->request.method != METHOD_GET || object->status != 200 || !length_known(object) ||
+        object->flags & OBJECT_TRANSIENT ||
+        !range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object->etag, object->times.last_modified_s,
+                        object->times.date_s))
+        return RANGE_IGNORE;
+    return range_parse(range, object->complete_len, list, RANGE_MAX, ret_count);
+}
+
+static bool status_has_body(const struct req *r, unsigned status)
+{
+    return r->request.method != METHOD_HEAD && status != 204 && status != 304;
+}
+
+/* The whole body, as it is or as it arrives. */
+static void prepare_whole(struct req *r, struct text *tail)
+{
+    struct delivery *d = &r->out;
+    const struct object *object = r->object;
+
+    d->parts = &d->one;
+    d->part_count = 1;
+    d->one = (struct part){ .len = UINT64_MAX };
+    if (object->status == 204 || (object->status >= 100 && object->status < 200)) {
+        d->part_count = 0;
+    } else if (length_known(object)) {
+        d->one.len = object->complete_len - object->body_first;
+        /* A length is said for HEAD and 304 only where the origin said it. */
+        if (status_has_body(r, object->status) || object->complete_len)
+            put_length(tail, object->complete_len);
+        d->framing = BODY_LENGTH;
+    } else if (r->request.minor >= 1) {
+        if (status_has_body(r, object->status)) {
+            text_lit(tail, "Transfer-Encoding: chunked\r\n");
+            d->framing = BODY_CHUNKED;
+        }
+    } else {
+        d->framing = BODY_EOF;
+        r->close = true;
+    }
+    if (!status_has_body(r, object->status))
+        d->part_count = 0;
+}
+
+static void small_answer(struct req *r, struct view status_line, struct text *tail, unsigned status)
+{
+    struct delivery *d = &r->out;
+
+    r->status = (uint16_t)status;
+    deliver_push(d, status_line);
+    head_fields(r, tail);
+    text_lit(tail, "\r\n");
+    deliver_push(d, text_view(tail));
+    d->part_count = 0;
+}
+
+static bool conditional_answer(struct req *r, struct text *tail)
+{
+    struct object *object = r->object;
+    struct text head;
+
+    /* What the origin judged itself (a passed request) is not judged again. */
+    if (object->flags & OBJECT_TRANSIENT && !r->from_cache && r->private_fetch)
+        return false;
+    switch (conditional_evaluate(&r->request.fields, r->request.method, object->status, object->etag, &object->times)) {
+    case COND_NONE:
+        return false;
+    case COND_NOT_MODIFIED:
+        head = text_make(arena_alloc(&r->arena, object->head.len + 64), object->head.len + 64);
+        if (!head.ptr)
+            return false;
+        conditional_304_head(object->head, &head);
+        small_answer(r, text_view(&head), tail, 304);
+        return true;
+    case COND_FAILED:
+        text_lit(tail, "Content-Length: 0\r\n");
+        small_answer(r, VIEW("HTTP/1.1 412 Precondition Failed\r\n"), tail, 412);
+        return true;
+    }
+    return false;
+}
+
+static bool range_answer(struct req *r, struct text *tail)
+{
+    struct range list[RANGE_MAX];
+    struct delivery *d = &r->out;
+    struct view head = r->object->head;
+    size_t count = 0;
+
+    switch (wanted_ranges(r, list, &count)) {
+    case RANGE_IGNORE:
+        return false;
+    case RANGE_UNSATISFIABLE:
+        text_lit(tail, "Content-Range: ");
+        content_range_put_unsatisfied(tail, r->object->complete_len);
+        text_lit(tail, "\r\nContent-Length: 0\r\n");
+        small_answer(r, VIEW("HTTP/1.1 416 Range Not Satisfiable\r\n"), tail, 416);
+        return true;
+    case RANGE_OK:
+        break;
+    }
+    if (!prepare_ranges(r, list, count, tail))
+        return false;
+    r->status = 206;
+    d->framing = BODY_LENGTH;
+    deliver_push(d, VIEW("HTTP/1.1 206 Partial Content\r\n"));
+    deliver_push(d, count == 1 ? after_status_line(head) : without_type(r, head));
+    head_fields(r, tail);
+    text_lit(tail, "\r\n");
+    deliver_push(d, text_view(tail));
+    return true;
+}
+
+enum flow deliver_object(struct req *r)
+{
+    struct text tail = text_make(arena_alloc(&r->arena, 2048), 2048);
+
+    r->step = STEP_DELIVER;
+    if (!tail.ptr)
+        return reply_error(r, 500, "out of memory");
+    if (conditional_answer(r, &tail) || range_answer(r, &tail))
+        return FLOW_CONTINUE;
+    r->status = r->object->status;
+    prepare_whole(r, &tail);
+    head_fields(r, &tail);
+    text_lit(&tail, "\r\n");
+    deliver_push(&r->out, r->object->head);
+    deliver_push(&r->out, text_view(&tail));
+    return FLOW_CONTINUE;
+}
+
+/* ---- queueing the body ---- */
+
+enum more { MORE_QUEUED, MORE_LATER, MORE_END, MORE_BROKEN };
+
+static void queue_last_chunk(struct req *r)
+{
+    struct delivery *d = &r->out;
+
+    deliver_push(d, VIEW("0\r\n"));
+    if (r->reader)
+        deliver_push(d, fill_trailers(r->reader));
+    deliver_push(d, VIEW("\r\n"));
+    d->framing = BODY_NONE;
+}
+
+/* Nothing is readable at the cursor: is this the end, a pause, or a break? */
+static enum more source_state(struct req *r, const struct fill_view *look)
+{
+    if (!r->reader)
+        return MORE_END;
+    if (look->phase == FILL_DONE)
+        return MORE_END;
+    return look->phase == FILL_FAILED ? MORE_BROKEN : MORE_LATER;
+}
+
+static enum more queue_runs(struct req *r, struct part *part)
+{
+    struct delivery *d = &r->out;
+    struct fill_view look = { 0 };
+    struct iovec runs[DELIVERY_SEGMENTS - 6];
+    struct text frame = TEXT_ON(d->frame);
+    uint64_t left = part->len == UINT64_MAX ? UINT64_MAX : part->len - d->part_sent, bytes = 0;
+    int count;
+
+    /* The phase first: what is readable after it was seen DONE is all there will be. */
+    if (r->reader)
+        fill_look(r->reader, &look);
+    if (left == 0)
+        return MORE_END;
+    object_seek(r->object, &d->cursor, part->first + d->part_sent - r->object->body_first);
+    count = object_peekv(r->object, &d->cursor, runs, (int)ARRAY_LEN(runs), MIN(left, WRITE_MAX));
+    if (count == 0)
+        return source_state(r, &look);
+    for (int i = 0; i < count; i++)
+        bytes += runs[i].iov_len;
+    if (d->framing == BODY_CHUNKED) {
+        text_printf(&frame, "%llx\r\n", (unsigned long long)bytes);
+        deliver_push(d, text_view(&frame));
+    }
+    for (int i = 0; i < count; i++)
+        deliver_push(d, view_make(runs[i].iov_base, runs[i].iov_len));
+    if (d->framing == BODY_CHUNKED)
+        deliver_push(d, VIEW("\r\n"));
+    d->queued_body = bytes;
+    return MORE_QUEUED;
+}
+
+static enum more queue_more(struct req *r)
+{
+    struct delivery *d = &r->out;
+    enum more more;
+
+    while (d->part < d->part_count) {
+        struct part *part = &d->parts[d->part];
+
+        if (part->prefix.len && !d->prefix_queued) {
+            deliver_push(d, part->prefix);
+            d->prefix_queued = true;
+        }
+        more = queue_runs(r, part);
+        if (more == MORE_END && part->len != UINT64_MAX && d->part_sent < part->len)
+            return MORE_BROKEN; /* a stored body shorter than its length: never pretend */
+        if (more != MORE_END)
+            return more == MORE_LATER && d->count ? MORE_QUEUED : more;
+        d->part++;
+        d->part_sent = 0;
+        d->prefix_queued = false;
+    }
+    if (d->suffix.len && !d->suffix_queued) {
+        deliver_push(d, d->suffix);
+        d->suffix_queued = true;
+    }
+    if (d->framing == BODY_CHUNKED)
+        queue_last_chunk(r);
+    return d->count ? MORE_QUEUED : MORE_END;
+}
+
+enum flow step_deliver(struct req *r)
+{
+    enum flow flow;
+
+    for (;;) {
+        /* Head and first body bytes leave in one write. */
+        enum more more = r->out.queued_body ? MORE_QUEUED : r->object ? queue_more(r) : MORE_END;
+
+        if (r->out.count == 0) {
+            if (more == MORE_LATER)
+                return FLOW_WAIT;
+            r->broken = r->broken || more == MORE_BROKEN;
+            r->step = STEP_FINISH;
+            return FLOW_CONTINUE;
+        }
+        flow = deliver_flush(r);
+        if (flow == FLOW_DONE)
+            return FLOW_CONTINUE; /* broken: finish */
+        if (flow == FLOW_WAIT)
+            return flow;
+    }
+}

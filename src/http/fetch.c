@@ -1,0 +1,225 @@
+/* FETCH: join or start a fill, relay what comes before the answer, and settle on what to deliver. Re-entered at every wake; each
+ * pass looks at the fill again and decides again. */
+#include "http/conn.h"
+
+#include "cache/vary.h"
+
+#include <errno.h>
+
+#define RESTARTS_MAX 4
+
+static enum flow restart(struct req *r, bool alone)
+{
+    fill_leave(r->reader);
+    object_unref(r->stored);
+    r->reader = NULL;
+    r->stored = NULL;
+    r->object = NULL;
+    r->collapsed = false;
+    r->no_collapse = r->no_collapse || alone || ++r->restarts >= RESTARTS_MAX;
+    r->step = STEP_LOOKUP;
+    return FLOW_CONTINUE;
+}
+
+static bool wants_upgrade(const struct req *r)
+{
+    return fields_has(&r->request.fields, FIELD_UPGRADE) &&
+           fields_list_has(&r->request.fields, FIELD_CONNECTION, VIEW("upgrade")) && r->request.minor >= 1;
+}
+
+/* The head for the origin, by what is stored and what the client wants. */
+static struct view make_head(struct req *r, struct fill_request *request)
+{
+    uint64_t first, last;
+
+    if (request->completing) {
+        char *memory = arena_alloc(&r->arena, 64);
+        struct text range = text_make(memory, memory ? 64 : 0);
+
+        text_printf(&range, "bytes=%llu-", (unsigned long long)atomic_load(&r->stored->body_len));
+        return forward_head(r, r->stored, text_view(&range), true);
+    }
+    if (!r->private_fetch && !r->stored && r->request.method == METHOD_GET &&
+        range_parse_single(fields_value(&r->request.fields, FIELD_RANGE), &first, &last)) {
+        /* Only this part is wanted: it is asked for, and kept as a part. */
+        r->range_forwarded = true;
+        request->shared = false;
+        return forward_head(r, NULL, VIEW_NONE, false);
+    }
+    return forward_head(r, r->stored, VIEW_NONE, !r->private_fetch);
+}
+
+static int start(struct req *r)
+{
+    struct fill_request request = {
+        .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
+        .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key,
+        .stored = r->stored, .want_interim = r->request.minor >= 1,
+    };
+    const struct memory_entry *entry = memory_find(r->hl->server->memory, &r->key);
+
+    r->private_fetch = !r->decision.may_collapse || r->no_collapse || r->request.body != BODY_NONE ||
+                       r->request.method == METHOD_HEAD || wants_upgrade(r);
+    request.shared = !r->private_fetch;
+    request.upgrade = r->private_fetch && wants_upgrade(r);
+    request.completing = r->stored && r->stored->flags & OBJECT_PARTIAL && r->stored->body_first == 0 &&
+                         !fields_has(&r->request.fields, FIELD_RANGE);
+    if (r->private_fetch && !request.completing) {
+        object_unref(r->stored);
+        r->stored = request.stored = NULL;
+    }
+    if (entry && memory_variants(entry).count)
+        request.newest_seen = memory_variant(memory_variants(entry), 0);
+    request.head = make_head(r, &request);
+    if (!req_make_url(r) || request.head.len == 0)
+        return -ENOMEM;
+    request.url = r->url;
+    return fill_start(&request, r->task, &r->reader);
+}
+
+/* Joins what is in flight, or starts. */
+static enum flow attach(struct req *r)
+{
+    int result;
+
+    if (r->decision.may_collapse && !r->no_collapse && r->request.body == BODY_NONE && r->request.method == METHOD_GET &&
+        !wants_upgrade(r)) {
+        switch (fill_join(r->hl->server->fill.table, &r->key, &r->request, (unsigned)r->config->limits.waiters_per_fill,
+                          r->task, &r->reader)) {
+        case FILL_JOINED:
+            r->collapsed = r->forwarded = true;
+            return FLOW_CONTINUE;
+        case FILL_CROWDED:
+            r->no_collapse = true;
+            break;
+        case FILL_NO_MEMORY:
+            return reply_error(r, 503, "out of memory");
+        case FILL_NONE:
+            break;
+        }
+    }
+    result = start(r);
+    if (result == -EALREADY || result == -ESTALE)
+        return restart(r, false);
+    if (result < 0)
+        return reply_error(r, 503, "out of memory");
+    r->forwarded = true;
+    return FLOW_CONTINUE;
+}
+
+/* 1xx heads as they come (RFC 9110 §15.2); an HTTP/1.0 client gets none. */
+static enum flow relay_interims(struct req *r, const struct fill_view *look)
+{
+    while (r->reader->interims_seen < look->interims) {
+        struct view head = fill_interim(r->reader, r->reader->interims_seen++);
+
+        if (r->request.minor == 0)
+            continue;
+        deliver_push(&r->out, head);
+        if (r->out.count == DELIVERY_SEGMENTS && deliver_flush(r) != FLOW_CONTINUE)
+            return FLOW_WAIT;
+    }
+    return r->out.count ? deliver_flush(r) : FLOW_CONTINUE;
+}
+
+static bool object_fits(struct req *r, const struct object *object)
+{
+    char memory[2048];
+    struct text values = TEXT_ON(memory);
+
+    return object->vary_names.len == 0 || (vary_values(object->vary_names, &r->request.fields, &values) &&
+                                           view_eq(text_view(&values), object->vary_values));
+}
+
+/* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */
+static bool fall_back(struct req *r, uint16_t status)
+{
+    struct decide_input input = {
+        .stored = r->stored, .method = r->request.method, .request = &r->cc, .policy = &r->route->cache.decide,
+        .now_ms = loop_wall_ms(r->hl->loop),
+    };
+    struct decision decision;
+
+    if (!r->stored || r->stored->flags & OBJECT_PARTIAL)
+        return false;
+    decision = decide_on_error(&input, status);
+    if (decision.verdict != VERDICT_STALE_SERVE)
+        return false;
+    r->decision = decision;
+    r->why = decision.why;
+    fill_leave(r->reader);
+    r->reader = NULL;
+    r->object = object_ref(r->stored);
+    r->object_held = true;
+    r->from_cache = true;
+    r->outcome = OUTCOME_STALE;
+    return true;
+}
+
+static enum flow settle_object(struct req *r, const struct fill_view *look)
+{
+    if (!r->reader->starter && !object_fits(r, look->object))
+        return restart(r, false);
+    /* A joined part, or a whole that arrives for somebody who wants what the part does not have. */
+    if (!r->reader->starter && look->object->flags & OBJECT_PARTIAL)
+        return restart(r, true);
+    if (look->status >= 500 && fall_back(r, look->status))
+        return deliver_object(r);
+    r->object = look->object;
+    r->fwd_status = look->status;
+    r->now_ms = loop_wall_ms(r->hl->loop);
+    r->stored_flag = look->outcome == FILL_STORING;
+    r->outcome = r->collapsed ? OUTCOME_COLLAPSED : look->outcome == FILL_STORING ? OUTCOME_MISS : OUTCOME_BYPASS;
+    if (look->outcome == FILL_PASSING && look->why != WHY_NONE && r->why != WHY_METHOD && r->why != WHY_PASS_MARKER &&
+        r->why != WHY_BYPASS_ROUTE)
+        r->why = look->why;
+    if (look->outcome == FILL_FRESHENED) {
+        r->outcome = OUTCOME_REVALIDATED;
+        r->stored_flag = true;
+    }
+    return deliver_object(r);
+}
+
+static enum flow settle(struct req *r, const struct fill_view *look)
+{
+    switch (look->outcome) {
+    case FILL_UNDECIDED:
+        return FLOW_WAIT;
+    case FILL_STORING:
+    case FILL_FRESHENED:
+        return settle_object(r, look);
+    case FILL_PASSING:
+        return r->reader->starter ? settle_object(r, look) : restart(r, true);
+    case FILL_TUNNEL:
+        r->step = STEP_TUNNEL;
+        return FLOW_CONTINUE;
+    case FILL_ERROR:
+        break;
+    }
+    if (fall_back(r, 0))
+        return deliver_object(r);
+    return reply_upstream_error(r);
+}
+
+enum flow step_fetch(struct req *r)
+{
+    struct fill_view look;
+    enum flow flow;
+
+    if (!r->reader) {
+        flow = attach(r);
+        if (flow != FLOW_CONTINUE || !r->reader)
+            return flow;
+    }
+    fill_look(r->reader, &look);
+    flow = relay_interims(r, &look);
+    if (flow == FLOW_DONE)
+        return FLOW_CONTINUE;
+    if (flow == FLOW_WAIT)
+        return flow;
+    if (r->reader->starter && look.outcome == FILL_UNDECIDED) {
+        if (upload_some(r) == FLOW_DONE)
+            return FLOW_CONTINUE;
+    }
+    return settle(r, &look);
+}

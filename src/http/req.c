@@ -1,0 +1,387 @@
+/* The request's loop over its steps, and the steps that need no waiting: route, admit, look up, finish. */
+#include "http/req.h"
+
+#include "base/clock.h"
+#include "base/heap.h"
+#include "cache/conditional.h"
+#include "cache/vary.h"
+#include "http/conn.h"
+
+#include <errno.h>
+
+typedef enum flow step_function(struct req *r);
+
+enum flow req_run(struct req *r)
+{
+    static step_function *const steps[STEP_COUNT] = {
+        [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,   [STEP_LOOKUP] = step_lookup, [STEP_FETCH] = step_fetch,
+        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_FINISH] = step_finish,
+    };
+    enum flow flow;
+
+    do {
+        flow = steps[r->step](r);
+    } while (flow == FLOW_CONTINUE);
+    if (flow == FLOW_WAIT && !req_hold(r)) {
+        r->broken = true;
+        return step_finish(r);
+    }
+    return flow;
+}
+
+/* The turn ends with this request unfinished: what RCU protected needs references now. */
+bool req_hold(struct req *r)
+{
+    if (!r->config_held) {
+        http_config_ref(r->config);
+        r->config_held = true;
+    }
+    /* An object of the reader's fill is kept by the fill; one found in memory may have lost its last reference since. */
+    if (r->object && !r->object_held && !r->reader) {
+        r->object_held = object_try_ref(r->object);
+        return r->object_held;
+    }
+    return true;
+}
+
+void req_release(struct req *r)
+{
+    fill_leave(r->reader);
+    if (r->tunnel_open)
+        sock_close(&r->tunnel);
+    if (r->object_held)
+        object_unref(r->object);
+    object_unref(r->stored);
+    heap_free((char *)(uintptr_t)r->error_body.ptr);
+    if (r->block)
+        sock_block_free(r->hl->loop, r->block, r->block_cap);
+    arena_release(&r->arena);
+    if (r->config_held)
+        http_config_unref(r->config);
+}
+
+/* ---- ROUTE ---- */
+
+/* Request ids and trace ids only need to be different from each other. */
+static uint64_t random_next(struct http_loop *hl)
+{
+    uint64_t x = hl->random;
+
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    return hl->random = x;
+}
+
+static bool id_is_acceptable(struct view id)
+{
+    if (id.len == 0 || id.len > 128)
+        return false;
+    for (size_t i = 0; i < id.len; i++) {
+        char c = id.ptr[i];
+
+        if (c <= ' ' || c > '~' || strchr("\"\\,<>&", c))
+            return false;
+    }
+    return true;
+}
+
+static void take_request_id(struct req *r)
+{
+    const struct field *field = fields_get(&r->request.fields, FIELD_X_REQUEST_ID);
+    struct text text;
+
+    if (field && id_is_acceptable(field->value)) {
+        r->request_id = field->value;
+        return;
+    }
+    text = text_make(arena_alloc(&r->arena, 16), 16);
+    if (!text.ptr)
+        return;
+    text_hex(&text, random_next(r->hl), 16);
+    r->request_id = text_view(&text);
+}
+
+enum flow step_route(struct req *r)
+{
+    take_request_id(r);
+    r->scheme = VIEW("http");
+    if (r->conn->kind == LISTENER_ADMIN) {
+        struct admin_answer answer = { .status = 404 };
+
+        r->close = r->close || r->request.body != BODY_NONE;
+        r->hl->server->admin(r->hl->server->admin_arg, r->hl->loop, &r->request, VIEW_NONE, r->conn->local, &answer);
+        r->error_body = answer.body;
+        return reply_text(r, answer.status, answer.content_type, answer.body);
+    }
+    if (r->request.method == METHOD_TRACE)
+        return reply_error(r, 405, "TRACE is not allowed here");
+    if (r->request.method == METHOD_CONNECT)
+        return reply_error(r, 405, "this is a reverse proxy: CONNECT is not available");
+    r->route = route_find(r->config, r->request.authority, r->request.path);
+    if (!r->route)
+        return reply_error(r, 404, "no route of this node matches");
+    r->step = STEP_ADMIT;
+    return FLOW_CONTINUE;
+}
+
+/* ---- ADMIT ---- */
+
+static bool via_names_us(struct req *r)
+{
+    struct field_list it = field_list(&r->request.fields, FIELD_VIA);
+    struct view member;
+
+    while (field_list_next(&it, &member)) {
+        struct view rest = member;
+
+        view_cut(&rest, ' ');
+        if (view_eq(view_trim(view_cut(&rest, ' ')), r->config->node_name))
+            return true;
+    }
+    return false;
+}
+
+enum flow step_admit(struct req *r)
+{
+    uint64_t limit = r->route->body_limit;
+
+    if (r->request.method == METHOD_PURGE && r->config->purge_method) {
+        if (!option_cidrs_match(&r->config->purgers, r->conn->address))
+            return reply_error(r, 403, "PURGE is not allowed from this address");
+    }
+    if (limit && r->request.body == BODY_LENGTH && r->request.content_length > limit) {
+        r->close = true;
+        return reply_error(r, 413, "the request body is larger than this route allows");
+    }
+    if (fields_has(&r->request.fields, FIELD_VIA) && via_names_us(r))
+        return reply_error(r, 508, "loop detected: this request has been through this node");
+    r->step = STEP_LOOKUP;
+    return FLOW_CONTINUE;
+}
+
+/* ---- LOOKUP and DECIDE ---- */
+
+static bool make_key(struct req *r)
+{
+    size_t cap = r->request.path.len + r->request.query.len + 3 * r->request.authority.len + r->route->cache.scope.len + 512;
+    struct text text = text_make(arena_alloc(&r->arena, cap), cap);
+
+    if (!text.ptr || key_build(&r->route->cache.key, r->route->cache.scope, r->scheme, &r->request, &text) < 0)
+        return false;
+    r->key = key_of(text_view(&text));
+    return true;
+}
+
+bool req_make_url(struct req *r)
+{
+    size_t cap = r->request.path.len + r->request.query.len + r->request.authority.len + 64;
+    struct text text = text_make(arena_alloc(&r->arena, cap), cap);
+
+    if (!text.ptr || key_url(&r->route->cache.key, r->scheme, r->request.authority, r->request.path, r->request.query, &text) < 0)
+        return false;
+    r->url = text_view(&text);
+    return true;
+}
+
+/* The variant whose Vary values are this request's. Different variants may have different Vary names. */
+static struct object *pick_variant(struct req *r, struct memory_variants variants)
+{
+    char memory[2048];
+    struct view done = VIEW_NONE;
+    struct text values = TEXT_ON(memory);
+    bool known = false;
+
+    for (unsigned i = 0; i < variants.count; i++) {
+        struct object *object = memory_variant(variants, i);
+
+        if (object->vary_names.len == 0)
+            return object;
+        if (!known || !view_eq(done, object->vary_names)) {
+            values.len = 0;
+            values.overflow = false;
+            known = vary_values(object->vary_names, &r->request.fields, &values);
+            done = object->vary_names;
+        }
+        if (known && view_eq(text_view(&values), object->vary_values))
+            return object;
+        if (known && vary_same_but_language(object->vary_names, object->vary_values, text_view(&values)) &&
+            vary_language_match(head_value(object->head, FIELD_CONTENT_LANGUAGE), &r->request.fields))
+            return object;
+    }
+    return NULL;
+}
+
+/* A stored part answers only requests for ranges inside it. */
+static bool part_covers(struct req *r, const struct object *object)
+{
+    uint64_t first, last, end = object->body_first + atomic_load(&object->body_len);
+    struct view range = fields_value(&r->request.fields, FIELD_RANGE);
+
+    return r->request.method == METHOD_GET && range_parse_single(range, &first, &last) &&
+           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object->etag, object->times.last_modified_s,
+                          object->times.date_s) &&
+           first >= object->body_first && MIN(last, object->complete_len - 1) < end && first < end;
+}
+
+static void decide_now(struct req *r, struct object *object, bool other, bool passing)
+{
+    struct decide_input input = {
+        .stored = object, .other_variants = other, .passing = passing, .method = r->request.method, .request = &r->cc,
+        .policy = &r->route->cache.decide, .now_ms = r->now_ms,
+    };
+
+    r->decision = decide(&input);
+    r->why = r->decision.why;
+}
+
+static void start_background(struct req *r)
+{
+    struct fill_request request = {
+        .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
+        .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key, .url = r->url,
+        .newest_seen = NULL, .stored = r->object, .shared = true, .background = true,
+    };
+    struct fill_reader *none;
+    struct http_request saved = r->request;
+    const struct memory_entry *entry = memory_find(r->hl->server->memory, &r->key);
+
+    if (fill_in_flight(r->hl->server->fill.table, &r->key) || !req_make_url(r))
+        return;
+    request.url = r->url;
+    if (entry && memory_variants(entry).count)
+        request.newest_seen = memory_variant(memory_variants(entry), 0);
+    /* A HEAD is refreshed by the GET that its stored response came from. */
+    r->request.method = METHOD_GET;
+    r->request.method_name = VIEW("GET");
+    r->request.body = BODY_NONE;
+    request.head = forward_head(r, r->object, VIEW_NONE, true);
+    if (request.head.len)
+        (void)!fill_start(&request, r->task, &none);
+    r->request = saved;
+}
+
+static enum flow serve_stored(struct req *r, struct object *object, enum http_outcome outcome)
+{
+    r->object = object;
+    r->from_cache = true;
+    r->outcome = outcome;
+    memory_touch(object);
+    if (r->decision.background)
+        start_background(r);
+    return deliver_object(r);
+}
+
+enum flow step_lookup(struct req *r)
+{
+    const struct memory_entry *entry;
+    struct memory_variants variants = { 0 };
+    struct object *object = NULL;
+    bool passing = false;
+
+    if (!make_key(r))
+        return reply_error(r, 500, "out of memory");
+    cache_control_parse_request(&r->request.fields, &r->cc);
+    entry = memory_find(r->hl->server->memory, &r->key);
+    if (entry) {
+        uint64_t until = memory_pass_until(entry);
+
+        variants = memory_variants(entry);
+        object = pick_variant(r, variants);
+        passing = until && until > (uint64_t)r->now_ms;
+    }
+    if (object && (object->flags & OBJECT_PARTIAL) && !part_covers(r, object)) {
+        /* What is stored of it helps when the rest can be asked for. */
+        if (object->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE) && object_try_ref(object))
+            r->stored = object;
+        object = NULL;
+    }
+    decide_now(r, object, variants.count > 0, passing);
+    if (r->stored && r->decision.verdict == VERDICT_MISS)
+        r->why = WHY_PARTIAL;
+    r->looked_up_us = 0;
+    switch (r->decision.verdict) {
+    case VERDICT_FRESH:
+        return serve_stored(r, object, OUTCOME_HIT);
+    case VERDICT_STALE_SERVE:
+        return serve_stored(r, object, OUTCOME_STALE);
+    case VERDICT_REFUSE:
+        r->outcome = OUTCOME_ERROR;
+        return reply_error(r, 504, "only-if-cached was asked for and nothing usable is stored");
+    case VERDICT_REVALIDATE:
+        if (object && object_try_ref(object)) {
+            object_unref(r->stored);
+            r->stored = object;
+        }
+        break;
+    case VERDICT_MISS:
+        break;
+    }
+    r->looked_up_us = clock_mono_us();
+    r->step = STEP_FETCH;
+    return FLOW_CONTINUE;
+}
+
+/* ---- FINISH ---- */
+
+static void log_request(struct req *r, uint64_t duration_us)
+{
+    char address[64];
+    struct text client = TEXT_ON(address);
+    struct address peer = { .is.v6 = { .sin6_family = AF_INET6 }, .len = sizeof(peer.is.v6) };
+    struct access_record record;
+
+    if (!r->hl->server->access_log)
+        return;
+    memcpy(&peer.is.v6.sin6_addr, r->conn->address, 16);
+    if (!r->conn->local)
+        address_print_ip(&client, &peer);
+    record = (struct access_record){
+        .time_ms = r->now_ms,
+        .method = r->request.method_name,
+        .host = r->request.authority,
+        .path = r->request.path,
+        .query = r->request.query,
+        .protocol = r->request.minor ? VIEW("HTTP/1.1") : VIEW("HTTP/1.0"),
+        .client = r->client.len ? r->client : text_view(&client),
+        .user_agent = fields_value(&r->request.fields, FIELD_USER_AGENT),
+        .referer = fields_value(&r->request.fields, FIELD_REFERER),
+        .request_id = r->request_id,
+        .route = r->route ? r->route->name : VIEW_NONE,
+        .outcome = http_outcome_name(r->outcome),
+        .why = why_name(r->why),
+        .tier = r->from_cache ? VIEW("memory") : VIEW_NONE,
+        .upstream = r->forwarded && r->route ? view_str(upstream_name(r->route->upstream)) : VIEW_NONE,
+        .status = r->status,
+        .bytes_in = r->request_bytes.len + r->body_seen,
+        .bytes_out = r->bytes_out,
+        .duration_us = duration_us,
+        .upstream_us = r->reader ? fill_timing(r->reader)->first_byte_us : 0,
+    };
+    access_log_write(r->hl->server->access_log, r->hl->loop, &record);
+}
+
+enum flow step_finish(struct req *r)
+{
+    struct http_stats_request note = {
+        .outcome = r->outcome,
+        .why = r->why,
+        .status = r->status,
+        .bytes_in = r->request_bytes.len + r->body_seen,
+        .bytes_out = r->bytes_out,
+        .duration_us = clock_mono_us() - r->started_us,
+        .upstream_us = r->reader ? fill_timing(r->reader)->first_byte_us : 0,
+        .host = r->request.authority,
+        .path = r->request.path,
+        .has_query = r->request.query.ptr,
+    };
+
+    if (r->conn->kind == LISTENER_ADMIN || !r->route)
+        return FLOW_DONE;
+    note.route = r->route->stats;
+    http_stats_finish(r->hl->server->stats, r->hl->loop, &note);
+    if (r->outcome == OUTCOME_BYPASS && r->request.method == METHOD_GET)
+        http_stats_not_stored(r->hl->server->stats, r->hl->loop, r->key.hash[0], r->why, r->fwd_status);
+    log_request(r, note.duration_us);
+    return FLOW_DONE;
+}

@@ -1,0 +1,145 @@
+/* One client request: a reader with an offset, walked through its steps by req_run(). Internal to src/http.
+ *
+ *     ROUTE -> ADMIT -> LOOKUP -> FETCH -> DELIVER -> FINISH      (and TUNNEL instead of DELIVER)
+ *
+ * Memory: the struct and the first part of its arena are one pooled block; views of the request borrow from the connection's
+ * input block, which is not touched while the request runs, or from `block` once the body had to be read. */
+#pragma once
+
+#include "base/arena.h"
+#include "cache/decide.h"
+#include "http/server.h"
+#include "proto/range.h"
+
+enum step { STEP_ROUTE, STEP_ADMIT, STEP_LOOKUP, STEP_FETCH, STEP_DELIVER, STEP_TUNNEL, STEP_FINISH, STEP_COUNT };
+enum flow { FLOW_CONTINUE, FLOW_WAIT, FLOW_DONE };
+
+#define REQ_FIELDS_MAX 256
+#define DELIVERY_SEGMENTS 32
+
+/* A part of the body: text, then bytes of the object. One part unless multipart/byteranges is sent. */
+struct part {
+    struct view prefix;
+    uint64_t first, len; /* in the complete body; len UINT64_MAX: until the end */
+};
+
+struct delivery {
+    struct iovec segments[DELIVERY_SEGMENTS]; /* borrowed; what is queued and not yet written */
+    unsigned at, count;
+    uint64_t queued_body;   /* object bytes among the segments */
+    struct object_cursor cursor;
+    enum http_body framing;
+    struct part *parts;
+    unsigned part, part_count;
+    uint64_t part_sent;
+    bool prefix_queued;
+    struct view suffix;     /* after the last part, or a body that is not an object */
+    bool suffix_queued;
+    bool head_queued;
+    char frame[24];         /* chunk size line */
+    struct part one;
+};
+
+struct req {
+    struct conn *conn;
+    struct task *task; /* what to wake: the connection's */
+    struct http_loop *hl;
+    struct http_config *config;
+    bool config_held;
+    enum step step;
+    struct arena arena;
+
+    struct http_request request;
+    struct view request_bytes; /* the head */
+    char *block;               /* owns request_bytes once pinned */
+    uint32_t block_cap;
+
+    const struct route *route;
+    struct view scheme;
+    struct view client;        /* address text */
+    struct view request_id;
+    struct key key;
+    struct view url;
+    struct cache_control cc;
+    struct decision decision;
+    enum http_outcome outcome;
+    enum why why;
+    int64_t now_ms;
+
+    struct object *object;     /* being delivered; held by `object_held` or by the reader's fill */
+    bool object_held;
+    struct object *stored;     /* reference: for revalidation and for stale answers */
+    struct fill_reader *reader;
+    bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
+    unsigned restarts;
+    uint16_t fwd_status;
+    bool stored_flag;          /* this answer is being stored */
+
+    struct http1_chunked decoder;
+    uint64_t body_left;
+    uint64_t body_seen;
+    struct text body_trailers;
+    bool body_done, body_end_written;
+
+    struct delivery out;
+    uint16_t status;           /* sent; 0 until then */
+    bool close;                /* the connection ends with this answer */
+    bool broken;               /* the answer cannot be completed: cut the connection */
+    uint64_t started_us, looked_up_us, decided_us;
+    uint64_t bytes_out;
+
+    struct sock tunnel;        /* the origin's side */
+    bool tunnel_open;
+    bool error_made;           /* we made this answer */
+    struct view error_body;
+    const char *proxy_error;
+    struct field field_list[REQ_FIELDS_MAX];
+    char memory[];             /* first arena block: the rest of the pooled block */
+};
+
+/* conn.c */
+int req_fill_input(struct req *r); /* reads more request body bytes: as sock_fill */
+struct sock *req_sock(struct req *r);
+void req_set_timer(struct req *r, uint64_t after_ms);
+void req_pin(struct req *r);
+bool req_client_gone(struct req *r);
+
+/* req.c */
+bool req_make_url(struct req *r);
+enum flow req_run(struct req *r);
+/* Keeps what must survive the turn; called when a step waits. False: the object it reads is already on its way out. */
+bool req_hold(struct req *r);
+void req_release(struct req *r);
+
+/* one step each */
+enum flow step_route(struct req *r);
+enum flow step_admit(struct req *r);
+enum flow step_lookup(struct req *r);
+enum flow step_fetch(struct req *r);
+enum flow step_deliver(struct req *r);
+enum flow step_tunnel(struct req *r);
+enum flow step_finish(struct req *r);
+
+/* forward.c: the head for the origin. `validators`: of a stored response to confirm. `strip`: leave the client's conditions and
+ * Range out. Empty view when memory is out. */
+struct view forward_head(struct req *r, const struct object *validators, struct view range, bool strip);
+
+/* reply.c: answers of our own */
+enum flow reply_error(struct req *r, int status, const char *detail);
+enum flow reply_upstream_error(struct req *r);
+enum flow reply_text(struct req *r, int status, const char *content_type, struct view body);
+
+/* head.c: the fields we add to every answer */
+void head_fields(struct req *r, struct text *t);
+
+/* deliver.c */
+/* Writes queued segments. FLOW_CONTINUE: all written. */
+enum flow deliver_flush(struct req *r);
+void deliver_push(struct delivery *d, struct view v);
+/* The object to send is settled: chooses status (200, 206, 304, 412, 416) and queues the head. */
+enum flow deliver_object(struct req *r);
+
+/* upload.c */
+/* Moves request body bytes to the origin. FLOW_CONTINUE: nothing (more) to move now; FLOW_DONE: the request must end
+ * (r->step is set). */
+enum flow upload_some(struct req *r);

@@ -1,0 +1,61 @@
+/* Compiled configuration of the HTTP side: one generation. Reload makes a new one and swaps the pointer; a generation is freed
+ * when the last request and fill that use it have gone. */
+#pragma once
+
+#include "base/option.h"
+#include "cache/fill.h"
+#include "http/stats.h"
+
+enum forwarding { FORWARDING_NONE, FORWARDING_STANDARD, FORWARDING_X, FORWARDING_BOTH };
+
+struct route {
+    struct view name;       /* the pattern as written: label and log */
+    struct view match_host; /* glob, empty: any */
+    struct view match_path; /* glob */
+    const struct view *hosts; /* further host globs; none: any */
+    size_t host_count;
+    struct upstream *upstream;
+    struct view host;       /* Host sent to the origin; empty: the client's */
+    struct cache_policy cache;
+    uint64_t body_limit;    /* request body bytes; 0: none */
+    enum forwarding forwarding;
+    bool via, cache_status, server_timing, request_id;
+    unsigned stats; /* http_stats_route() */
+};
+
+struct http_limits {
+    struct http1_limits head;
+    size_t fields;
+    uint64_t connections;            /* per loop; 0: none */
+    uint64_t connections_per_client; /* per loop; 0: none */
+    uint64_t requests_per_connection;
+    uint64_t waiters_per_fill;
+    uint64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms, total_timeout_ms;
+};
+
+struct http_config {
+    struct fill_keep keep;
+    atomic_uint refs;
+    struct view node_name;
+    struct view via_line;          /* "Via: 1.1 name\r\n" */
+    struct view cache_status_name; /* "Cache-Status: \"name\"; " */
+    struct view request_id_name;
+    struct http_limits limits;
+    struct option_cidrs trusted;   /* proxies whose Forwarded and X-Forwarded-* are believed */
+    struct option_cidrs purgers;   /* who may use PURGE */
+    bool purge_method;
+    struct route *routes;          /* most specific first */
+    size_t route_count;
+    void (*destroy)(struct http_config *config);
+};
+
+/* The first (most specific) route for this host and path, or NULL. */
+const struct route *route_find(const struct http_config *config, struct view authority, struct view path);
+/* Puts the most specific first: longer literal text before the first `*` of the path, then those that name a host. */
+void routes_sort(struct route *routes, size_t count);
+bool glob_match(struct view pattern, struct view text);
+
+struct http_config *http_config_ref(struct http_config *config);
+void http_config_unref(struct http_config *config);
+/* refs = 1 and the keep functions; the caller fills in the rest. */
+void http_config_init(struct http_config *config);

@@ -1,0 +1,14 @@
+#include "http/server.h"
+
+#include <urcu-qsbr.h>
+
+void server_set_config(struct server *server, struct http_config *config)
+{
+    struct http_config *old = rcu_xchg_pointer(&server->config, config);
+
+    if (!old)
+        return;
+    /* Turns that began with the old pointer may still read it. */
+    urcu_qsbr_synchronize_rcu();
+    http_config_unref(old);
+}

@@ -1,0 +1,73 @@
+/* The HTTP server: what all loops share, what each loop has, and the listeners. */
+#pragma once
+
+#include "http/access_log.h"
+#include "http/route.h"
+#include "net/address.h"
+
+struct conn;
+struct req;
+
+/* Handles a request on an admin listener: fills in the reply (body in the arena of the request). Wired by main. */
+struct admin_answer {
+    int status;
+    const char *content_type;
+    struct view body; /* heap; freed by the server */
+    const char *allow; /* for 405 */
+};
+typedef void admin_handler(void *arg, struct loop *loop, const struct http_request *request, struct view body,
+                           bool local, struct admin_answer *ret);
+
+struct server {
+    struct http_config *config; /* RCU: rcu_dereference inside a turn; replaced by server_set_config() */
+    struct fill_context fill;
+    struct memory *memory;
+    struct http_stats *stats;
+    struct access_log *access_log;
+    admin_handler *admin;
+    void *admin_arg;
+    atomic_bool draining;
+    unsigned loop_count;
+};
+
+enum listener_kind { LISTENER_PUBLIC, LISTENER_ADMIN };
+
+struct listener {
+    struct io io;
+    struct task task;
+    struct timer retry; /* after running out of descriptors */
+    struct http_loop *owner;
+    enum listener_kind kind;
+    bool local; /* Unix socket */
+};
+
+#define LISTENERS_MAX 16
+
+/* One loop's part. */
+struct http_loop {
+    struct server *server;
+    struct loop *loop;
+    struct node conns;
+    uint64_t conn_count;
+    uint64_t random; /* request ids */
+    int spare_fd;    /* given up to accept and refuse when descriptors run out */
+    struct listener listeners[LISTENERS_MAX];
+    unsigned listener_count;
+    struct client_count *clients; /* connections per address */
+};
+
+/* Opens `count` sockets (one per loop, SO_REUSEPORT) for one address. A first bind without SO_REUSEPORT makes sure that
+ * nobody else has the port. fds[] are non-blocking and listening. 0 or -errno. *ret_bound has the real port. */
+int listen_open(const struct address *address, unsigned count, int fds[], struct address *ret_bound);
+
+int http_loop_new(struct server *server, struct loop *loop, struct http_loop **ret);
+/* On the loop's thread (or before it runs). The fd is taken over. */
+int http_loop_listen(struct http_loop *hl, int fd, enum listener_kind kind, bool local);
+/* Closes the listeners and idle connections; busy ones close after their answer. */
+void http_loop_drain(struct http_loop *hl);
+/* Closes everything. */
+void http_loop_free(struct http_loop *hl);
+
+/* Replaces the configuration; the old generation goes when the last request has left it. Takes the reference. From a
+ * registered RCU thread. */
+void server_set_config(struct server *server, struct http_config *config);

@@ -1,0 +1,98 @@
+/* The request body on its way to the origin: decoded from the client's framing, framed anew by the exchange, never held: what
+ * the origin does not take stays in the client's socket. */
+#include "http/conn.h"
+
+#include <errno.h>
+
+/* The next decoded body bytes in the input buffer; framing before them is consumed. 0 ok (perhaps empty), -errno. */
+static int next_bytes(struct req *r, struct view *ret)
+{
+    struct sock *sock = req_sock(r);
+    int used;
+
+    if (r->request.body == BODY_LENGTH) {
+        *ret = view_first(sock_input(sock), (size_t)MIN(r->body_left, SIZE_MAX));
+        r->body_done = r->body_left == 0;
+        return 0;
+    }
+    if (!r->body_trailers.ptr)
+        r->body_trailers = text_make(arena_alloc(&r->arena, 1024), 1024);
+    used = http1_chunked_next(&r->decoder, sock_input(sock), ret, r->body_trailers.ptr ? &r->body_trailers : NULL);
+    if (used < 0)
+        return used;
+    sock_consume(sock, (size_t)used);
+    /* Consuming may have given the block back only when nothing was left, and then there is no data either. */
+    r->body_done = r->decoder.done;
+    return 0;
+}
+
+static void took(struct req *r, size_t len)
+{
+    sock_consume(req_sock(r), len);
+    r->body_seen += len;
+    if (r->request.body == BODY_LENGTH) {
+        r->body_left -= len;
+        r->body_done = r->body_left == 0;
+    } else {
+        r->decoder.left -= len;
+    }
+}
+
+static enum flow refuse(struct req *r, int status, const char *detail)
+{
+    r->close = true;
+    fill_leave(r->reader);
+    r->reader = NULL;
+    reply_error(r, status, detail);
+    return FLOW_DONE;
+}
+
+enum flow upload_some(struct req *r)
+{
+    uint64_t limit = r->route->body_limit;
+    struct view bytes;
+
+    if (r->request.body == BODY_NONE || r->body_end_written)
+        return FLOW_CONTINUE;
+    req_pin(r);
+    if (r->broken)
+        return FLOW_DONE;
+    for (;;) {
+        ssize_t n;
+        int got;
+
+        if (next_bytes(r, &bytes) < 0)
+            return refuse(r, 400, "the chunked request body is malformed");
+        if (r->body_done)
+            break;
+        if (limit && r->body_seen + bytes.len > limit)
+            return refuse(r, 413, "the request body is larger than this route allows");
+        if (bytes.len) {
+            struct iovec iov = { .iov_base = (char *)(uintptr_t)bytes.ptr, .iov_len = bytes.len };
+
+            n = fill_write(r->reader, &iov, 1);
+            if (n == -EAGAIN)
+                return FLOW_CONTINUE; /* the fill wakes us */
+            if (n < 0) {
+                r->body_end_written = true; /* the origin wants no more: its answer or its error follows */
+                return FLOW_CONTINUE;
+            }
+            took(r, (size_t)n);
+            continue;
+        }
+        got = req_fill_input(r);
+        if (got == -EAGAIN) {
+            req_set_timer(r, r->config->limits.body_timeout_ms);
+            return FLOW_CONTINUE;
+        }
+        if (got <= 0) {
+            r->broken = true; /* the client left in the middle of its body */
+            r->step = STEP_FINISH;
+            return FLOW_DONE;
+        }
+    }
+    r->body_end_written = true;
+    timer_clear(&r->conn->timer);
+    fill_write_end(r->reader, r->body_trailers.ptr ? text_view(&r->body_trailers) : VIEW_NONE);
+    return FLOW_CONTINUE;
+}
