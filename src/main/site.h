@@ -32,8 +32,7 @@ enum log_addresses { LOG_ADDRESSES_TRUNCATED, LOG_ADDRESSES_FULL, LOG_ADDRESSES_
 struct site_access_log {
     struct view path; /* "off", "stdout", "syslog" or a file */
     enum log_format format;
-    bool query;
-    bool cookies;
+    bool query; /* whether query values are written */
     enum log_addresses addresses;
 };
 
