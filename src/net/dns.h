@@ -29,5 +29,8 @@ int dns_lookup(struct loop *loop, struct view name, uint16_t port, struct dns_wa
 /* Forgets the waiter; harmless when it does not wait. Call before its memory goes. */
 void dns_cancel(struct dns_waiter *waiter);
 
+/* Asks these name servers ("192.0.2.1,[2001:db8::1]:5353") instead of the system's, from now on. 0, -EINVAL, -ENOMEM. */
+int dns_use_servers(struct loop *loop, const char *servers);
+
 /* Frees the loop's resolver; before loop_free(). Nobody may be waiting. */
 void dns_loop_close(struct loop *loop);
