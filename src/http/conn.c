@@ -18,6 +18,8 @@
 #define PIPELINED_PER_RUN 32
 #define LINGER_MS 2000
 #define LINGER_BYTES (1024u * 1024u)
+/* Pushing a timer out is cheaper than taking it off the wheel. */
+#define NO_TIMEOUT_MS ((uint64_t)365 * 86400 * 1000)
 #define REQ_ARENA_MAX ((size_t)512 * 1024)
 
 static void conn_run(struct task *task);
@@ -100,10 +102,17 @@ struct sock *req_sock(struct req *r)
     return &r->conn->sock;
 }
 
+/* The wait that begins now may last this long; the request's total limit may cut it shorter. 0: no limit of its own. */
 void req_set_timer(struct req *r, uint64_t after_ms)
 {
-    if (after_ms)
-        timer_set(&r->conn->timer, after_ms);
+    uint64_t now = loop_now_ms(r->hl->loop);
+
+    if (r->deadline_ms)
+        after_ms = MIN(after_ms ? after_ms : UINT64_MAX, r->deadline_ms - MIN(now, r->deadline_ms));
+    else if (!after_ms)
+        after_ms = NO_TIMEOUT_MS;
+    timer_set(&r->conn->timer, after_ms);
+    r->timer_chosen = true;
 }
 
 /* Moves the head out of the socket's buffer, so that body bytes can be read behind it. */
@@ -165,7 +174,13 @@ static void begin_request(struct conn *c, struct req *r, size_t head_len)
     r->request_bytes = view_first(sock_input(&c->sock), head_len);
     r->started_us = clock_mono_us();
     r->now_ms = loop_wall_ms(c->hl->loop);
+    if (r->config->limits.total_timeout_ms)
+        r->deadline_ms = loop_now_ms(c->hl->loop) + r->config->limits.total_timeout_ms;
+    if (r->request.body == BODY_LENGTH && r->request.content_length == 0 &&
+        (r->request.method == METHOD_GET || r->request.method == METHOD_HEAD))
+        r->request.body = BODY_NONE;
     r->body_left = r->request.content_length;
+    r->body_done = r->request.body == BODY_LENGTH && r->body_left == 0;
     r->close = !r->request.keep_alive ||
                (r->config->limits.requests_per_connection && c->requests >= r->config->limits.requests_per_connection) ||
                atomic_load_explicit(&c->hl->server->draining, memory_order_relaxed);
@@ -290,8 +305,11 @@ static bool timed_out(struct conn *c)
     if (c->req) {
         /* Waiting for request body bytes, or for the client to take the answer, or the total is used up. */
         if (c->req->step == STEP_FETCH && c->req->status == 0) {
+            bool total = c->req->deadline_ms && loop_now_ms(c->hl->loop) >= c->req->deadline_ms;
+
             c->req->close = true;
-            reply_error(c->req, 408, "the request body did not arrive in time");
+            reply_error(c->req, total ? 504 : 408,
+                        total ? "the request took longer than total_timeout" : "the request body did not arrive in time");
             return false;
         }
         conn_close(c);
@@ -331,9 +349,12 @@ static void conn_run(struct task *task)
             }
             return;
         }
+        c->req->timer_chosen = false;
         if (req_run(c->req) == FLOW_WAIT) {
             if (req_client_gone(c->req))
                 conn_close(c);
+            else if (!c->req->timer_chosen)
+                req_set_timer(c->req, 0);
             return;
         }
         if (!end_request(c))

@@ -237,6 +237,11 @@ static bool range_answer(struct req *r, struct text *tail)
     case RANGE_OK:
         break;
     }
+    if (r->object->flags & OBJECT_PARTIAL && (count > 1 || list[0].first < r->object->body_first)) {
+        r->broken = true; /* the origin sent another part than the one asked for */
+        r->step = STEP_FINISH;
+        return true;
+    }
     if (!prepare_ranges(r, list, count, tail))
         return false;
     r->status = 206;

@@ -142,14 +142,32 @@ static bool via_names_us(struct req *r)
     return false;
 }
 
+/* PURGE drops every variant of its target (docs/http.md). */
+static enum flow purge_target(struct req *r)
+{
+    char memory[4096];
+    struct text text = TEXT_ON(memory);
+    struct key key;
+    unsigned dropped;
+
+    if (!option_cidrs_match(&r->config->purgers, r->conn->address))
+        return reply_error(r, 403, "PURGE is not allowed from this address");
+    if (key_build_url(&r->route->cache.key, r->route->cache.scope, r->scheme, r->request.authority, r->request.path,
+                      r->request.query, &text) < 0)
+        return reply_error(r, 414, "the target is too long to purge");
+    key = key_of(text_view(&text));
+    fill_table_doom(r->hl->server->fill.table, &key);
+    dropped = memory_drop(r->hl->server->memory, &key);
+    r->why = WHY_PURGED;
+    return reply_text(r, 200, "application/json", dropped ? VIEW("{\"purged\":true}\n") : VIEW("{\"purged\":false}\n"));
+}
+
 enum flow step_admit(struct req *r)
 {
     uint64_t limit = r->route->body_limit;
 
-    if (r->request.method == METHOD_PURGE && r->config->purge_method) {
-        if (!option_cidrs_match(&r->config->purgers, r->conn->address))
-            return reply_error(r, 403, "PURGE is not allowed from this address");
-    }
+    if (r->request.method == METHOD_PURGE && r->config->purge_method)
+        return purge_target(r);
     if (limit && r->request.body == BODY_LENGTH && r->request.content_length > limit) {
         r->close = true;
         return reply_error(r, 413, "the request body is larger than this route allows");

@@ -80,6 +80,8 @@ struct req {
     uint64_t body_seen;
     struct text body_trailers;
     bool body_done, body_end_written;
+    bool timer_chosen;         /* this wait has a limit */
+    uint64_t deadline_ms;      /* monotonic; 0: none */
 
     struct delivery out;
     uint16_t status;           /* sent; 0 until then */

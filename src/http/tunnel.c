@@ -63,7 +63,6 @@ enum flow step_tunnel(struct req *r)
     }
     if (r->out.count && deliver_flush(r) != FLOW_CONTINUE)
         return r->step == STEP_FINISH ? FLOW_CONTINUE : FLOW_WAIT;
-    timer_clear(&r->conn->timer);
     down = move(&r->tunnel, req_sock(r), &r->out.suffix_queued, &r->bytes_out);
     up = move(req_sock(r), &r->tunnel, &r->out.prefix_queued, &r->body_seen);
     if (up < 0 || down < 0 || (up > 0 && down > 0)) {

@@ -92,7 +92,6 @@ enum flow upload_some(struct req *r)
         }
     }
     r->body_end_written = true;
-    timer_clear(&r->conn->timer);
     fill_write_end(r->reader, r->body_trailers.ptr ? text_view(&r->body_trailers) : VIEW_NONE);
     return FLOW_CONTINUE;
 }

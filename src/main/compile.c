@@ -1,0 +1,276 @@
+#include "main/compile.h"
+
+#include "base/heap.h"
+
+#include <errno.h>
+
+struct compiled {
+    struct http_config config;
+    struct site site;
+    struct upstream **upstreams;
+    unsigned upstream_count;
+    struct loop *const *loops;
+    unsigned loop_count;
+    char *texts; /* via_line, cache_status_name */
+    struct message farewell; /* visits every loop before the memory goes */
+    unsigned visited;
+};
+
+static struct compiled *compiled_of(const struct http_config *config)
+{
+    return CONTAINER_OF((struct http_config *)(uintptr_t)config, struct compiled, config);
+}
+
+static int64_t unset_or(uint64_t value, int64_t otherwise)
+{
+    return value == OPTION_UNSET ? otherwise : (int64_t)MIN(value, (uint64_t)INT64_MAX);
+}
+
+/* ---- upstreams ---- */
+
+static int make_upstream(struct compiled *c, const struct site_upstream *from, struct upstream **ret, struct text *reason)
+{
+    const char *servers[UPSTREAM_SERVERS_MAX];
+    struct upstream_options options;
+
+    if (from->servers.count > UPSTREAM_SERVERS_MAX) {
+        text_printf(reason, "upstream %s has more than %u servers", from->name.ptr, UPSTREAM_SERVERS_MAX);
+        return -EINVAL;
+    }
+    upstream_options_init(&options);
+    for (size_t i = 0; i < from->servers.count; i++)
+        servers[i] = from->servers.items[i].text.ptr;
+    options.name = from->name.ptr;
+    options.servers = servers;
+    options.server_count = (unsigned)from->servers.count;
+    options.loops = c->loop_count;
+    options.tls.ca_file = from->tls.ca.len ? from->tls.ca.ptr : NULL;
+    options.tls.cert_file = from->tls.certificate.len ? from->tls.certificate.ptr : NULL;
+    options.tls.key_file = from->tls.key.len ? from->tls.key.ptr : NULL;
+    options.tls.insecure = !from->tls.verify;
+    options.tls_name = from->tls.server_name.len ? from->tls.server_name.ptr : NULL;
+    options.max_connections = (uint32_t)MIN(from->max_connections, UINT32_MAX);
+    options.max_idle = (uint32_t)MIN(from->keepalive.max_idle, UINT32_MAX);
+    options.idle_timeout_ms = (uint32_t)MIN(from->keepalive.idle_timeout, UINT32_MAX);
+    options.timeouts.connect_ms = (uint32_t)MIN(from->connect_timeout, UINT32_MAX);
+    options.timeouts.first_byte_ms = (uint32_t)MIN(from->first_byte_timeout, UINT32_MAX);
+    options.timeouts.idle_ms = (uint32_t)MIN(from->idle_timeout, UINT32_MAX);
+    return upstream_new(ret, &options, reason);
+}
+
+static int make_upstreams(struct compiled *c, struct text *reason)
+{
+    c->upstreams = heap_zalloc((c->site.upstreams.count + 1) * sizeof(*c->upstreams));
+    if (!c->upstreams)
+        return -ENOMEM;
+    for (; c->upstream_count < c->site.upstreams.count; c->upstream_count++) {
+        int r = make_upstream(c, &c->site.upstreams.items[c->upstream_count], &c->upstreams[c->upstream_count], reason);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- routes ---- */
+
+static void compile_cache(const struct site *site, const struct site_route *from, struct cache_policy *to)
+{
+    to->key = (struct key_rules){
+        .ignore_query = from->key.query.ignore.items,
+        .ignore_query_count = from->key.query.ignore.count,
+        .keep_query = from->key.query.keep.items,
+        .keep_query_count = from->key.query.keep.count,
+        .sort_query = from->key.query.sort,
+        .cookies = from->key.cookies.items,
+        .cookie_count = from->key.cookies.count,
+        .headers = from->key.headers.items,
+        .header_count = from->key.headers.count,
+        .host = from->key.host,
+    };
+    to->scope = from->scope.len ? from->scope : VIEW("public");
+    freshness_policy_init(&to->freshness);
+    to->freshness.ttl_ms = unset_or(from->ttl, -1);
+    to->freshness.ttl_min_ms = unset_or(from->ttl_min, -1);
+    to->freshness.ttl_max_ms = unset_or(from->ttl_max, -1);
+    to->freshness.swr_ms = unset_or(from->stale_while_revalidate, -1);
+    to->freshness.sie_ms = unset_or(from->stale_if_error, -1);
+    to->freshness.heuristic_permille = (uint32_t)(from->heuristic.fraction * 1000 + 0.5);
+    to->freshness.heuristic_max_ms = unset_or(from->heuristic.max, 86400000);
+    to->storable.set_cookie = (enum set_cookie_mode)from->set_cookie;
+    to->storable.no_store = !from->cache;
+    to->storable.ignore_client_cache_control = from->client_cache_control == CLIENT_IGNORE;
+    to->storable.keep_stale = from->guarantee == ROUTE_GUARANTEE_AVAILABLE;
+    decide_policy_init(&to->decide);
+    to->decide.guarantee = (enum guarantee)from->guarantee;
+    to->decide.bypass = !from->cache;
+    to->decide.ignore_client_cache_control = to->storable.ignore_client_cache_control;
+    to->decide.max_stale_ms = unset_or(from->max_stale, 0);
+    to->decide.max_stale_on_error_ms = unset_or(from->max_stale_on_error, 86400000);
+    to->max_object = from->max_object == OPTION_UNSET ? site->memory.max_object : from->max_object;
+    to->pass_marker_ms = unset_or(from->pass_marker, 0);
+}
+
+static void compile_route(struct compiled *c, const struct site_route *from, struct http_stats *stats, struct route *to)
+{
+    const struct site_upstream *upstream = &c->site.upstreams.items[from->upstream_index];
+
+    *to = (struct route){
+        .name = from->name.len ? from->name : from->match,
+        .match_host = from->match_host,
+        .match_path = from->match_path,
+        .hosts = from->hosts.items,
+        .host_count = from->hosts.count,
+        .upstream = c->upstreams[from->upstream_index],
+        .host = view_eq(upstream->host, VIEW("preserve")) ? VIEW_NONE : upstream->host,
+        .body_limit = from->body_limit == OPTION_UNSET ? c->site.limits.body : from->body_limit,
+        .forwarding = from->forwarded == FORWARDED_NONE       ? FORWARDING_NONE
+                      : from->forwarded == FORWARDED_STANDARD ? FORWARDING_STANDARD
+                      : from->forwarded == FORWARDED_X        ? FORWARDING_X
+                                                              : FORWARDING_BOTH,
+        .via = from->via,
+        .cache_status = from->cache_status,
+        .server_timing = from->server_timing,
+        .request_id = from->request_id,
+    };
+    to->stats = http_stats_route(stats, to->name);
+    compile_cache(&c->site, from, &to->cache);
+}
+
+static int compile_routes(struct compiled *c, struct http_stats *stats)
+{
+    struct http_config *config = &c->config;
+
+    config->routes = heap_array(c->site.routes.count + 1, sizeof(*config->routes));
+    if (!config->routes)
+        return -ENOMEM;
+    for (; config->route_count < c->site.routes.count; config->route_count++)
+        compile_route(c, &c->site.routes.items[config->route_count], stats, &config->routes[config->route_count]);
+    routes_sort(config->routes, config->route_count);
+    return 0;
+}
+
+static void compile_limits(const struct site_limit *from, struct http_limits *to)
+{
+    *to = (struct http_limits){
+        .head = { .head_max = (size_t)from->head, .target_max = (size_t)from->target },
+        .fields = (size_t)from->fields,
+        .connections = from->connections,
+        .connections_per_client = from->connections_per_client,
+        .requests_per_connection = from->requests_per_connection,
+        .waiters_per_fill = from->waiters_per_fill ? from->waiters_per_fill : UINT32_MAX,
+        .header_timeout_ms = from->header_timeout,
+        .body_timeout_ms = from->body_timeout,
+        .idle_timeout_ms = from->idle_timeout,
+        .write_timeout_ms = from->write_timeout,
+        .total_timeout_ms = from->total_timeout,
+    };
+}
+
+static int compile_texts(struct compiled *c)
+{
+    struct http_config *config = &c->config;
+    size_t cap = 2 * c->site.node.name.len + 64;
+    struct text t;
+
+    c->texts = heap_alloc(cap);
+    if (!c->texts)
+        return -ENOMEM;
+    t = text_make(c->texts, cap);
+    text_lit(&t, "Via: 1.1 ");
+    text_put(&t, c->site.node.name);
+    text_lit(&t, "\r\n");
+    config->via_line = text_view(&t);
+    text_lit(&t, "Cache-Status: \"");
+    text_put(&t, c->site.node.name);
+    text_lit(&t, "\"; ");
+    config->cache_status_name = view_make(t.ptr + config->via_line.len, t.len - config->via_line.len);
+    config->node_name = c->site.node.name;
+    config->request_id_name = c->site.headers.request_id.len ? c->site.headers.request_id : VIEW("X-Request-Id");
+    return 0;
+}
+
+/* ---- the end ---- */
+
+void compiled_close_loop(struct http_config *config, struct loop *loop)
+{
+    struct compiled *c = compiled_of(config);
+
+    for (unsigned i = 0; i < c->upstream_count; i++)
+        upstream_loop_close(c->upstreams[i], loop);
+}
+
+void compiled_free(struct http_config *config)
+{
+    struct compiled *c = compiled_of(config);
+
+    for (unsigned i = 0; i < c->upstream_count; i++)
+        upstream_free(c->upstreams[i]);
+    heap_free(c->upstreams);
+    heap_free(c->config.routes);
+    heap_free(c->texts);
+    site_free(&c->site);
+    heap_free(c);
+}
+
+static void say_farewell(struct loop *loop, struct message *message)
+{
+    struct compiled *c = CONTAINER_OF(message, struct compiled, farewell);
+
+    compiled_close_loop(&c->config, loop);
+    if (++c->visited < c->loop_count)
+        loop_post(c->loops[c->visited], &c->farewell);
+    else
+        compiled_free(&c->config);
+}
+
+static void destroy(struct http_config *config)
+{
+    struct compiled *c = compiled_of(config);
+
+    c->farewell.handle = say_farewell;
+    loop_post(c->loops[0], &c->farewell);
+}
+
+int compile_site(struct site *site, struct http_stats *stats, struct loop *const *loops, unsigned loop_count,
+                 struct http_config **ret, struct text *reason)
+{
+    struct compiled *c = heap_zalloc(sizeof(*c));
+    int r;
+
+    if (!c) {
+        site_free(site);
+        return -ENOMEM;
+    }
+    http_config_init(&c->config);
+    c->site = *site;
+    c->loops = loops;
+    c->loop_count = loop_count;
+    c->config.destroy = destroy;
+    c->config.trusted = c->site.trusted_proxies;
+    c->config.purgers = c->site.purge.allow;
+    c->config.purge_method = c->site.purge.method;
+    compile_limits(&c->site.limits, &c->config.limits);
+    r = make_upstreams(c, reason);
+    if (r == 0)
+        r = compile_routes(c, stats);
+    if (r == 0)
+        r = compile_texts(c);
+    if (r < 0) {
+        compiled_free(&c->config);
+        return r;
+    }
+    *ret = &c->config;
+    return 0;
+}
+
+const struct site *compiled_site(const struct http_config *config)
+{
+    return &compiled_of(config)->site;
+}
+
+unsigned compiled_upstreams(const struct http_config *config, struct upstream *const **ret)
+{
+    *ret = compiled_of(config)->upstreams;
+    return compiled_of(config)->upstream_count;
+}

@@ -1,0 +1,188 @@
+/* The command line: finds the command, reads its options, calls what does the work. */
+#include "base/heap.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "main/node.h"
+
+#include <stdlib.h>
+
+#ifndef DOORSTEP_VERSION
+#define DOORSTEP_VERSION "0"
+#endif
+
+static const char usage_text[] =
+    "usage: doorstep COMMAND [options]\n"
+    "\n"
+    "  serve [--listen ADDR] [--threads N] [--memory SIZE] URL   cache what HTTP allows in front of URL\n"
+    "  run -c FILE                                                run a configuration file\n"
+    "  check -c FILE                                              report every mistake of a configuration file\n"
+    "  why URL                                                    how this URL is treated now, and why\n"
+    "  purge --url U | --prefix P | --all [--soft]                drop what is stored\n"
+    "  top                                                        live view of a running node\n"
+    "  reference | schema                                         print the option reference, the JSON Schema\n"
+    "  version                                                    print the version\n"
+    "\n"
+    "`doorstep COMMAND --help` says more. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.\n";
+
+static int usage(FILE *out, int code)
+{
+    fputs(usage_text, out);
+    return code;
+}
+
+static int complain(struct conf_report *report)
+{
+    conf_report_print(report, stderr);
+    conf_report_free(report);
+    return 2;
+}
+
+static int command_serve(int argc, char **argv)
+{
+    static const struct {
+        const char *flag, *path;
+    } flags[] = { { "listen", "listen" }, { "threads", "threads" }, { "memory", "memory.size" }, { "admin", "admin.listen" },
+                  { "access-log", "access_log.path" } };
+    const char *url = NULL, *values[ARRAY_LEN(flags)] = { 0 };
+    struct conf_report report;
+    struct site site;
+
+    for (int i = 1; i < argc; i++) {
+        size_t k = 0;
+
+        if (strcmp(argv[i], "--help") == 0)
+            return usage(stdout, 0);
+        if (strncmp(argv[i], "--", 2) != 0) {
+            if (url) {
+                fprintf(stderr, "doorstep serve: one URL, please; '%s' is a second one\n", argv[i]);
+                return 2;
+            }
+            url = argv[i];
+            continue;
+        }
+        while (k < ARRAY_LEN(flags) && strcmp(argv[i] + 2, flags[k].flag) != 0)
+            k++;
+        if (k == ARRAY_LEN(flags) || i + 1 == argc) {
+            fprintf(stderr, "doorstep serve: %s '%s'; known: --listen --threads --memory --admin --access-log, each with a value\n",
+                    k == ARRAY_LEN(flags) ? "unknown option" : "no value for", argv[i]);
+            return 2;
+        }
+        values[k] = argv[++i];
+    }
+    if (!url) {
+        fprintf(stderr, "doorstep serve: which origin? For example: doorstep serve http://127.0.0.1:3000\n");
+        return 2;
+    }
+    conf_report_init(&report);
+    report.file = "doorstep serve";
+    if (site_default(url, &site, &report) < 0)
+        return complain(&report);
+    for (size_t k = 0; k < ARRAY_LEN(flags); k++)
+        if (values[k] && site_set(&site, flags[k].path, values[k], &report) < 0) {
+            site_free(&site);
+            return complain(&report);
+        }
+    conf_report_free(&report);
+    return node_run(&site, NULL);
+}
+
+/* The file named by -c FILE or --config FILE, or NULL after saying what is wrong. */
+static const char *file_argument(int argc, char **argv)
+{
+    if (argc == 3 && (strcmp(argv[1], "-c") == 0 || strcmp(argv[1], "--config") == 0))
+        return argv[2];
+    fprintf(stderr, "usage: doorstep %s -c FILE\n", argv[0]);
+    return NULL;
+}
+
+static int command_run(int argc, char **argv)
+{
+    const char *file = file_argument(argc, argv);
+    struct conf_report report;
+    struct site site;
+
+    if (!file)
+        return 2;
+    conf_report_init(&report);
+    if (site_load(file, &site, &report) < 0)
+        return complain(&report);
+    conf_report_free(&report);
+    return node_run(&site, file);
+}
+
+static int command_check(int argc, char **argv)
+{
+    const char *file = file_argument(argc, argv);
+    struct conf_report report;
+    struct site site;
+
+    if (!file)
+        return 2;
+    conf_report_init(&report);
+    if (site_load(file, &site, &report) < 0)
+        return complain(&report);
+    printf("%s: good: %zu routes, %zu upstreams\n", file, site.routes.count, site.upstreams.count);
+    conf_report_free(&report);
+    site_free(&site);
+    return 0;
+}
+
+static int command_reference(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    conf_print_reference(site_options, stdout);
+    return 0;
+}
+
+static int command_schema(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    conf_print_schema(site_options, stdout);
+    return 0;
+}
+
+static int command_version(int argc, char **argv)
+{
+    (void)argc;
+    (void)argv;
+    puts("doorstep " DOORSTEP_VERSION);
+    return 0;
+}
+
+static void read_fault_switch(void)
+{
+    const char *text = getenv("DOORSTEP_FAULT_ALLOC");
+    char *end;
+    unsigned long nth;
+
+    if (!text)
+        return;
+    nth = strtoul(text, &end, 10);
+    heap_fault(nth, *end == ':' ? strtoul(end + 1, NULL, 10) : 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } commands[] = {
+        { "serve", command_serve }, { "run", command_run },         { "check", command_check },
+        { "reference", command_reference }, { "schema", command_schema }, { "version", command_version },
+    };
+
+    if (getenv("DOORSTEP_DEBUG"))
+        log_set_level(LOG_LEVEL_DEBUG);
+    read_fault_switch();
+    if (argc < 2)
+        return usage(stderr, 2);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0)
+        return usage(stdout, 0);
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "doorstep: '%s' is not a command; see doorstep --help\n", argv[1]);
+    return 2;
+}

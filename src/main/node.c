@@ -1,0 +1,351 @@
+/* Wiring. One thread per loop; this (the main) thread only waits for signals. Start-up goes from the bottom of the design's
+ * order to its top, the end the other way round. */
+#include "main/node.h"
+
+#include "base/check.h"
+#include "base/heap.h"
+#include "base/log.h"
+#include "conf/conf.h"
+#include "main/compile.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define LOOPS_MAX 64
+#define METRIC_CELLS 16384
+
+struct runtime {
+    struct server server;
+    struct metrics *metrics;
+    struct loop *loops[LOOPS_MAX];
+    struct http_loop *http[LOOPS_MAX];
+    pthread_t threads[LOOPS_MAX];
+    struct message orders[LOOPS_MAX];
+    unsigned loop_count, running;
+    const char *file;
+    bool stopping;
+};
+
+/* ---- start ---- */
+
+static unsigned pick_threads(const struct site *site)
+{
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (site->threads)
+        return (unsigned)MIN(site->threads, (uint64_t)LOOPS_MAX);
+    return (unsigned)MIN(MAX(cpus, 1L), (long)LOOPS_MAX);
+}
+
+/* As many descriptors as the system lets us have: each connection is one. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int make_loops(struct runtime *node)
+{
+    int r = metrics_new(&node->metrics, node->loop_count, METRIC_CELLS);
+
+    if (r == 0)
+        r = http_stats_new(&node->server.stats, node->metrics, node->loop_count);
+    for (unsigned i = 0; r == 0 && i < node->loop_count; i++) {
+        r = loop_new(&node->loops[i], i);
+        if (r == 0)
+            r = http_loop_new(&node->server, node->loops[i], &node->http[i]);
+    }
+    return r;
+}
+
+static int make_tiers(struct runtime *node, const struct site *site)
+{
+    struct memory_options options = {
+        .limit = site->memory.size,
+        .max_variants = (unsigned)site->limits.variants_per_key,
+    };
+    int r = memory_new(&options, &node->server.memory);
+
+    if (r == 0)
+        r = fill_table_new(&node->server.fill.table);
+    node->server.fill.memory = node->server.memory;
+    node->server.fill.window = 256 * 1024;
+    node->server.fill.waiters_max = (unsigned)MIN(site->limits.waiters_per_fill, (uint64_t)UINT32_MAX);
+    return r;
+}
+
+static int open_access_log(struct runtime *node, const struct site *site)
+{
+    struct view path = site->access_log.path;
+    struct access_log_options options = {
+        .target = view_eq(path, VIEW("stdout"))   ? ACCESS_STDOUT
+                  : view_eq(path, VIEW("syslog")) ? ACCESS_SYSLOG
+                                                  : ACCESS_FILE,
+        .format = site->access_log.format == LOG_FORMAT_JSON ? ACCESS_JSON : ACCESS_COMBINED,
+        .query_values = site->access_log.query,
+        .addresses = site->access_log.addresses == LOG_ADDRESSES_FULL   ? ACCESS_ADDRESSES_FULL
+                     : site->access_log.addresses == LOG_ADDRESSES_NONE ? ACCESS_ADDRESSES_NONE
+                                                                        : ACCESS_ADDRESSES_CUT,
+    };
+    int r;
+
+    if (view_eq(path, VIEW("off")) || path.len == 0)
+        return 0;
+    options.path = options.target == ACCESS_FILE ? path.ptr : NULL;
+    r = access_log_open(&node->server.access_log, &options, node->loop_count);
+    if (r < 0) {
+        log_error("access log %.*s: %s", VIEW_ARG(path), strerror(-r));
+        return r;
+    }
+    for (unsigned i = 0; i < node->loop_count; i++)
+        access_log_attach(node->server.access_log, node->loops[i]);
+    return 0;
+}
+
+static int option_to_address(const struct option_address *from, struct address *ret)
+{
+    return address_parse(from->text, 0, ret);
+}
+
+static void close_from(const int fds[], unsigned from, unsigned count)
+{
+    for (unsigned i = from; i < count; i++)
+        close(fds[i]);
+}
+
+static int listen_on(struct runtime *node, const struct option_address *at, enum listener_kind kind)
+{
+    char memory[160];
+    struct text bound_text = TEXT_ON(memory);
+    struct address address, bound;
+    int fds[LOOPS_MAX], r = option_to_address(at, &address);
+    unsigned count = kind == LISTENER_ADMIN ? 1 : node->loop_count;
+    bool local;
+
+    if (r == 0)
+        r = listen_open(&address, count, fds, &bound);
+    if (r < 0) {
+        log_error("cannot listen on %.*s: %s%s", VIEW_ARG(at->text), strerror(-r),
+                  r == -EADDRINUSE ? "; another program (or another node) has it: choose another port or stop that one" : "");
+        return r;
+    }
+    local = bound.is.any.sa_family == AF_UNIX;
+    if (local)
+        count = 1;
+    for (unsigned i = 0; r == 0 && i < count; i++) {
+        r = http_loop_listen(node->http[i], fds[i], kind, local);
+        if (r < 0)
+            close_from(fds, i, count);
+    }
+    address_print(&bound_text, &bound);
+    log_info("%s on %s", kind == LISTENER_ADMIN ? "admin" : "listening", text_str(&bound_text));
+    return r;
+}
+
+static int open_listeners(struct runtime *node, const struct site *site)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < site->listen.count; i++)
+        r = listen_on(node, &site->listen.items[i], LISTENER_PUBLIC);
+    if (r == 0 && site->admin.enabled)
+        r = listen_on(node, &site->admin.listen, LISTENER_ADMIN);
+    return r;
+}
+
+static void *loop_thread(void *arg)
+{
+    loop_run(arg);
+    return NULL;
+}
+
+static int start_threads(struct runtime *node)
+{
+    for (; node->running < node->loop_count; node->running++) {
+        int r = pthread_create(&node->threads[node->running], NULL, loop_thread, node->loops[node->running]);
+
+        if (r != 0)
+            return -r;
+    }
+    return 0;
+}
+
+/* ---- orders to the loops ---- */
+
+static void order_drain(struct loop *loop, struct message *message)
+{
+    (void)message;
+    http_loop_drain(*loop_slot(loop, LOOP_SLOT_HTTP));
+}
+
+static void order_stop(struct loop *loop, struct message *message)
+{
+    struct http_loop *hl = *loop_slot(loop, LOOP_SLOT_HTTP);
+    struct http_config *config = hl->server->config;
+
+    (void)message;
+    http_loop_free(hl);
+    compiled_close_loop(config, loop);
+    loop_stop(loop);
+}
+
+static void order_all(struct runtime *node, void (*handle)(struct loop *, struct message *))
+{
+    for (unsigned i = 0; i < node->running; i++) {
+        node->orders[i].handle = handle;
+        loop_post(node->loops[i], &node->orders[i]);
+    }
+}
+
+/* ---- signals ---- */
+
+static void reload(struct runtime *node)
+{
+    struct http_config *config;
+    struct conf_report report;
+    struct site site;
+    char memory[256];
+    struct text reason = TEXT_ON(memory);
+    int r;
+
+    if (!node->file) {
+        log_warn("nothing to reload: started without a configuration file");
+        return;
+    }
+    conf_report_init(&report);
+    r = site_load(node->file, &site, &report);
+    if (r < 0) {
+        conf_report_print(&report, stderr);
+        log_error("%s was not loaded (%u mistakes): the node goes on with the old configuration", node->file, report.count);
+    } else {
+        r = compile_site(&site, node->server.stats, node->loops, node->loop_count, &config, &reason);
+        if (r < 0) {
+            log_error("%s was not loaded: %s; the node goes on with the old configuration", node->file, text_str(&reason));
+        } else {
+            server_set_config(&node->server, config);
+            log_info("reloaded %s", node->file);
+        }
+    }
+    conf_report_free(&report);
+}
+
+static void drain(struct runtime *node, uint64_t timeout_ms)
+{
+    struct http_stats_totals totals;
+    struct timespec pause = { .tv_nsec = 20000000 };
+
+    log_info("stopping: waiting up to %llu s for requests under way", (unsigned long long)(timeout_ms / 1000));
+    atomic_store(&node->server.draining, true);
+    order_all(node, order_drain);
+    for (uint64_t waited = 0; waited < timeout_ms; waited += 20) {
+        nanosleep(&pause, NULL);
+        http_stats_totals(node->server.stats, &totals);
+        if (totals.connections == 0)
+            return;
+    }
+    log_warn("shutdown_timeout is over: %llu connections are cut", (unsigned long long)totals.connections);
+}
+
+static void obey_signals(struct runtime *node, const sigset_t *signals)
+{
+    for (;;) {
+        int signal_number = 0;
+
+        if (sigwait(signals, &signal_number) != 0)
+            continue;
+        if (signal_number == SIGHUP) {
+            reload(node);
+        } else if (signal_number == SIGUSR1) {
+            int r = access_log_reopen(node->server.access_log);
+
+            if (r < 0)
+                log_error("access log could not be reopened: %s", strerror(-r));
+        } else {
+            drain(node, compiled_site(node->server.config)->shutdown_timeout);
+            return;
+        }
+    }
+}
+
+/* ---- all of it ---- */
+
+static void node_free(struct runtime *node)
+{
+    order_all(node, order_stop);
+    for (unsigned i = 0; i < node->running; i++)
+        pthread_join(node->threads[i], NULL);
+    access_log_close(node->server.access_log);
+    if (node->server.config)
+        compiled_free(node->server.config);
+    for (unsigned i = 0; i < node->loop_count; i++) {
+        if (i >= node->running)
+            http_loop_free(node->http[i]);
+        loop_free(node->loops[i]);
+    }
+    fill_table_free(node->server.fill.table);
+    if (node->server.memory)
+        memory_free(node->server.memory);
+    http_stats_free(node->server.stats);
+    metrics_free(node->metrics);
+}
+
+static int start(struct runtime *node, struct site *site)
+{
+    char memory[256];
+    struct text reason = TEXT_ON(memory);
+    int r = make_loops(node);
+
+    if (r == 0)
+        r = make_tiers(node, site);
+    if (r < 0) {
+        log_error("cannot start: %s", strerror(-r));
+        site_free(site);
+        return r;
+    }
+    r = compile_site(site, node->server.stats, node->loops, node->loop_count, &node->server.config, &reason);
+    if (r < 0) {
+        log_error("cannot start: %s", reason.len ? text_str(&reason) : strerror(-r));
+        return r;
+    }
+    site = NULL;
+    r = open_access_log(node, compiled_site(node->server.config));
+    if (r == 0)
+        r = open_listeners(node, compiled_site(node->server.config));
+    if (r == 0)
+        r = start_threads(node);
+    return r;
+}
+
+int node_run(struct site *site, const char *file)
+{
+    struct runtime *node = aligned_alloc(64, (sizeof(*node) + 63) & ~(size_t)63);
+    sigset_t signals;
+    int r;
+
+    CHECK(node);
+    memset(node, 0, sizeof(*node));
+    node->file = file;
+    node->loop_count = node->server.loop_count = pick_threads(site);
+    raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    r = start(node, site);
+    if (r == 0)
+        obey_signals(node, &signals);
+    node_free(node);
+    heap_free(node);
+    return r < 0 ? 1 : 0;
+}
