@@ -19,7 +19,7 @@ struct access_log;
 
 enum access_target { ACCESS_OFF, ACCESS_FILE, ACCESS_STDOUT, ACCESS_SYSLOG };
 enum access_format { ACCESS_JSON, ACCESS_COMBINED };
-enum access_addresses { ACCESS_ADDRESSES_CUT, ACCESS_ADDRESSES_FULL, ACCESS_ADDRESSES_NONE };
+enum access_addresses { ACCESS_ADDRESSES_TRUNCATED, ACCESS_ADDRESSES_FULL, ACCESS_ADDRESSES_NONE };
 
 struct access_log_options {
     enum access_target target;
