@@ -106,6 +106,7 @@ enum flow step_route(struct req *r)
 {
     take_request_id(r);
     r->scheme = VIEW("http");
+    client_identify(r);
     if (r->conn->kind == LISTENER_ADMIN) {
         struct admin_answer answer = { .status = 404 };
 
@@ -150,7 +151,7 @@ static enum flow purge_target(struct req *r)
     struct key key;
     unsigned dropped;
 
-    if (!option_cidrs_match(&r->config->purgers, r->conn->address))
+    if (!option_cidrs_match(&r->config->purgers, r->client_address))
         return reply_error(r, 403, "PURGE is not allowed from this address");
     if (key_build_url(&r->route->cache.key, r->route->cache.scope, r->scheme, r->request.authority, r->request.path,
                       r->request.query, &text) < 0)
@@ -346,14 +347,11 @@ static void log_request(struct req *r, uint64_t duration_us)
 {
     char address[64];
     struct text client = TEXT_ON(address);
-    struct address peer = { .is.v6 = { .sin6_family = AF_INET6 }, .len = sizeof(peer.is.v6) };
     struct access_record record;
 
     if (!r->hl->server->access_log)
         return;
-    memcpy(&peer.is.v6.sin6_addr, r->conn->address, 16);
-    if (!r->conn->local)
-        address_print_ip(&client, &peer);
+    client_print(r, &client);
     record = (struct access_record){
         .time_ms = r->now_ms,
         .method = r->request.method_name,
@@ -361,7 +359,7 @@ static void log_request(struct req *r, uint64_t duration_us)
         .path = r->request.path,
         .query = r->request.query,
         .protocol = r->request.minor ? VIEW("HTTP/1.1") : VIEW("HTTP/1.0"),
-        .client = r->client.len ? r->client : text_view(&client),
+        .client = text_view(&client),
         .user_agent = fields_value(&r->request.fields, FIELD_USER_AGENT),
         .referer = fields_value(&r->request.fields, FIELD_REFERER),
         .request_id = r->request_id,

@@ -56,7 +56,7 @@ struct req {
 
     const struct route *route;
     struct view scheme;
-    struct view client;        /* address text */
+    uint8_t client_address[16]; /* behind trusted proxies; IPv4 mapped */
     struct view request_id;
     struct key key;
     struct view url;
@@ -121,6 +121,12 @@ enum flow step_fetch(struct req *r);
 enum flow step_deliver(struct req *r);
 enum flow step_tunnel(struct req *r);
 enum flow step_finish(struct req *r);
+
+/* client.c */
+/* Fills in client_address and scheme. */
+void client_identify(struct req *r);
+/* The client's address without port; nothing for a Unix socket. */
+void client_print(const struct req *r, struct text *out);
 
 /* forward.c: the head for the origin. `validators`: of a stored response to confirm. `strip`: leave the client's conditions and
  * Range out. Empty view when memory is out. */
