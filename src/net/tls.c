@@ -161,7 +161,7 @@ static int set_peer(SSL *ssl, const char *server_name)
     if (is_ip(server_name))
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), server_name) == 1 ? 0 : -EINVAL;
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (SSL_set1_host(ssl, server_name) != 1 || SSL_set_tlsext_host_name(ssl, server_name) != 1)
+    if (SSL_set1_host(ssl, server_name) != 1 || SSL_set_tlsext_host_name(ssl, (char *)(uintptr_t)server_name) != 1)
         return -EINVAL;
     return 0;
 }
