@@ -16,7 +16,7 @@ static size_t align_up(size_t n)
 
 void arena_init(struct arena *a, void *first, size_t first_len, size_t limit)
 {
-    *a = (struct arena){ .at = first, .end = (char *)first + first_len, .left = limit };
+    *a = (struct arena){ .at = first, .end = first ? (char *)first + first_len : NULL, .left = limit };
 }
 
 static void *alloc_slow(struct arena *a, size_t size)

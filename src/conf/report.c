@@ -115,10 +115,11 @@ unsigned conf_line(const struct conf_report *report, const char *path)
 void conf_complain(struct conf_report *report, const char *path, const char *format, ...)
 {
     struct view at = view_str(path);
-    struct conf_mark mark = find_position(report, at);
+    bool shown = report->_kept < CONF_MISTAKES_MAX; /* else the search would be for nothing, and it is linear */
+    struct conf_mark mark = shown ? find_position(report, at) : (struct conf_mark){ 0 };
     va_list args;
 
-    while (mark.line == 0 && at.len > 0) {
+    while (shown && mark.line == 0 && at.len > 0) {
         at.len--;
         if (at.ptr[at.len] == '.' || at.ptr[at.len] == '[')
             mark = find_position(report, at);

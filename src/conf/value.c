@@ -340,7 +340,7 @@ static int expand_env(struct view raw, struct arena *memory, struct view *ret, s
         if (!value || !*value) {
             text_lit(why, "environment variable ");
             report_quote(why, variable);
-            text_lit(why, value ? " is empty" : " is not set");
+            text_put(why, value ? VIEW(" is empty") : VIEW(" is not set"));
             return -EINVAL;
         }
         text_put(&out, view_str(value));

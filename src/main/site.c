@@ -316,7 +316,7 @@ static void check_match(struct site *site, size_t index, struct conf_report *rep
         conf_complain(report, route_path(&path, index, "match"), "queries and fragments are not matched");
     else if (view_starts_with_icase(route->match, VIEW("http:")) || view_starts_with_icase(route->match, VIEW("https:")))
         conf_complain(report, route_path(&path, index, "match"), "write host and path without \"http://\"");
-    for (size_t i = 0; i < index; i++) {
+    for (size_t i = 0; i < index && report->count <= CONF_MISTAKES_MAX; i++) {
         const struct site_route *earlier = &site->routes.items[i];
         unsigned line;
 
@@ -367,12 +367,12 @@ static void check_route(struct site *site, size_t index, struct conf_report *rep
     check_match(site, index, report);
     if (!report->incomplete)
         check_upstream(site, index, report);
-    if (route->guarantee == GUARANTEE_SESSION)
+    if (route->guarantee == ROUTE_GUARANTEE_SESSION)
         conf_complain(report, route_path(&path, index, "guarantee"),
                       "\"session\" is known, but not available in this version");
-    if (route->guarantee == GUARANTEE_BOUNDED && route->max_stale == OPTION_UNSET && !report->incomplete)
+    if (route->guarantee == ROUTE_GUARANTEE_BOUNDED && route->max_stale == OPTION_UNSET && !report->incomplete)
         conf_complain(report, route_path(&path, index, "guarantee"), "\"bounded\" needs max_stale, as in max_stale: 5s");
-    if (route->guarantee != GUARANTEE_BOUNDED && route->max_stale != OPTION_UNSET)
+    if (route->guarantee != ROUTE_GUARANTEE_BOUNDED && route->max_stale != OPTION_UNSET)
         conf_complain(report, route_path(&path, index, "max_stale"), "works with guarantee: bounded only");
     if (route->ttl_min != OPTION_UNSET && route->ttl_max != OPTION_UNSET && route->ttl_min > route->ttl_max)
         conf_complain(report, route_path(&path, index, "ttl_min"), "larger than ttl_max");
