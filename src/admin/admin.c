@@ -1,0 +1,193 @@
+/* The admin listener: who may ask, which path, which method.
+ *
+ * Handlers run on the loop that has the connection, inside its turn, so they may look at the configuration and the memory
+ * tier under RCU; nothing they find outlives the call. */
+#include "admin/answer.h"
+#include "base/clock.h"
+#include "base/heap.h"
+#include "http/purge.h"
+
+#include <errno.h>
+#include <urcu-qsbr.h>
+
+#define TARGET_MAX 16384u
+
+int admin_new(struct admin **ret, const struct admin_options *options)
+{
+    struct admin *admin = heap_zalloc(sizeof(*admin));
+
+    if (!admin)
+        return -ENOMEM;
+    admin->server = options->server;
+    admin->metrics = options->metrics;
+    admin->token_len = options->token.len;
+    admin->token = heap_strdup(options->token.ptr ? options->token.ptr : "", options->token.len);
+    admin->started_ms = clock_mono_ms();
+    if (!admin->token) {
+        heap_free(admin);
+        return -ENOMEM;
+    }
+    admin_register_gauges(admin);
+    *ret = admin;
+    return 0;
+}
+
+void admin_free(struct admin *admin)
+{
+    if (!admin)
+        return;
+    heap_free(admin->token);
+    heap_free(admin);
+}
+
+/* In time that depends on the length of what was sent only. */
+static bool token_equal(const struct admin *admin, struct view sent)
+{
+    size_t difference = sent.len ^ admin->token_len;
+
+    for (size_t i = 0; i < sent.len; i++)
+        difference |= (size_t)(unsigned char)(sent.ptr[i] ^ admin->token[admin->token_len ? i % admin->token_len : 0]);
+    return difference == 0;
+}
+
+static bool is_allowed(const struct admin *admin, const struct http_request *request, bool local)
+{
+    struct view value = fields_value(&request->fields, FIELD_AUTHORIZATION);
+
+    if (local || admin->token_len == 0)
+        return true;
+    if (!view_starts_with_icase(value, VIEW("Bearer ")))
+        return false;
+    return token_equal(admin, view_trim(view_skip(value, sizeof("Bearer ") - 1)));
+}
+
+static void write_metrics(struct text *out, void *arg)
+{
+    metrics_render(arg, out);
+}
+
+static void write_string(struct text *out, void *arg)
+{
+    text_put(out, view_str(arg));
+}
+
+static void answer_ready(const struct admin *admin, struct admin_answer *ret)
+{
+    bool draining = atomic_load_explicit(&admin->server->draining, memory_order_relaxed);
+    static char ready[] = "{\"status\":\"ready\"}\n", not_ready[] = "{\"status\":\"draining\"}\n";
+
+    answer_write(ret, draining ? 503 : 200, "application/json", write_string, draining ? not_ready : ready);
+}
+
+static void answer_health(struct admin_answer *ret)
+{
+    static char alive[] = "{\"status\":\"ok\"}\n";
+
+    answer_write(ret, 200, "application/json", write_string, alive);
+}
+
+static void write_purged(struct text *out, void *arg)
+{
+    const uint64_t *objects = arg;
+
+    text_char(out, '{');
+    json_u64(out, "purged", *objects);
+    text_lit(out, "}\n");
+}
+
+static void answer_purge(struct admin *admin, const struct http_request *request, struct admin_answer *ret)
+{
+    char memory[TARGET_MAX];
+    struct text target = TEXT_ON(memory);
+    struct purge purge = { .soft = answer_flag(request, VIEW("soft")) };
+    bool url = answer_param(request, VIEW("url"), &target), prefix = !url && answer_param(request, VIEW("prefix"), &target);
+    bool all = answer_flag(request, VIEW("all"));
+    uint64_t objects = 0;
+    int r;
+
+    if (url + prefix + all != 1 || ((url || prefix) && (target.len == 0 || target.overflow))) {
+        answer_error(ret, 400, "say what to purge: one of url=, prefix= or all=1");
+        return;
+    }
+    purge.kind = url ? PURGE_URL : prefix ? PURGE_PREFIX : PURGE_ALL;
+    purge.target = text_view(&target);
+    r = purge_run(admin->server, &purge, &objects);
+    if (r == -EINVAL)
+        answer_error(ret, 400, "not a URL: give an absolute http(s) URL, or a path beginning with / for every host");
+    else if (r < 0)
+        answer_error(ret, 503, "out of memory");
+    else
+        answer_write(ret, 200, "application/json", write_purged, &objects);
+}
+
+enum page { PAGE_NONE, PAGE_HEALTH, PAGE_READY, PAGE_METRICS, PAGE_TOP, PAGE_WHY, PAGE_PURGE };
+
+static enum page find_page(struct view path)
+{
+    static const struct {
+        struct view path;
+        enum page page;
+    } pages[] = {
+        { { "/healthz", 8 }, PAGE_HEALTH }, { { "/readyz", 7 }, PAGE_READY }, { { "/metrics", 8 }, PAGE_METRICS },
+        { { "/top", 4 }, PAGE_TOP },        { { "/why", 4 }, PAGE_WHY },      { { "/purge", 6 }, PAGE_PURGE },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+        if (view_eq(pages[i].path, path))
+            return pages[i].page;
+    return PAGE_NONE;
+}
+
+/* The page is known, the method fits, the asker may ask. */
+static void answer_page(struct admin *admin, struct loop *loop, enum page page, const struct http_request *request,
+                        struct admin_answer *ret)
+{
+    switch (page) {
+    case PAGE_METRICS:
+        answer_write(ret, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics, admin->metrics);
+        return;
+    case PAGE_TOP:
+        admin_top(admin, loop, ret);
+        return;
+    case PAGE_WHY:
+        admin_why(admin, loop, request, ret);
+        return;
+    case PAGE_PURGE:
+        answer_purge(admin, request, ret);
+        return;
+    case PAGE_HEALTH:
+        answer_health(ret);
+        return;
+    case PAGE_READY:
+        answer_ready(admin, ret);
+        return;
+    case PAGE_NONE:
+        break;
+    }
+    answer_error(ret, 404, "no such page: try /metrics, /healthz, /readyz, /top, /why?url=, or POST /purge");
+}
+
+void admin_handle(void *arg, struct loop *loop, const struct http_request *request, struct view body, bool local,
+                  struct admin_answer *ret)
+{
+    struct admin *admin = arg;
+    enum page page = find_page(request->path);
+    bool reading = request->method == METHOD_GET || request->method == METHOD_HEAD;
+
+    (void)body; /* everything that can be asked fits in the query */
+    if (page != PAGE_HEALTH && page != PAGE_READY && !is_allowed(admin, request, local)) {
+        answer_error(ret, 401, "this needs the admin token: Authorization: Bearer TOKEN");
+        return;
+    }
+    if (page == PAGE_PURGE && request->method != METHOD_POST) {
+        ret->allow = "POST";
+        answer_error(ret, 405, "purging wants POST");
+        return;
+    }
+    if (page != PAGE_PURGE && page != PAGE_NONE && !reading) {
+        ret->allow = "GET, HEAD";
+        answer_error(ret, 405, "this page is read with GET");
+        return;
+    }
+    answer_page(admin, loop, page, request, ret);
+}

@@ -1,0 +1,30 @@
+/* The admin listener's answers:
+ *
+ *     GET  /healthz            200 while the process runs its loops; no token
+ *     GET  /readyz             200, or 503 while it drains; no token
+ *     GET  /metrics            Prometheus text
+ *     GET  /top                counters, memory, upstreams, top URLs: JSON
+ *     GET  /why?url=URL        how this URL is treated now and why: JSON, or text with format=text
+ *     POST /purge?url=URL      also ?prefix=URL, ?all=1; with soft=1 marks stale: {"purged":3}
+ *
+ * Errors are JSON: {"status":401,"error":"..."}. With a token set, everything but the two health paths wants
+ * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. */
+#pragma once
+
+#include "base/metrics.h"
+#include "http/server.h"
+
+struct admin;
+
+struct admin_options {
+    struct server *server;   /* borrowed, as all below */
+    struct metrics *metrics;
+    struct view token;       /* copied; empty: none asked for */
+};
+
+/* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */
+int admin_new(struct admin **ret, const struct admin_options *options);
+/* After the loops have ended, and before the metrics are freed. Accepts NULL. */
+void admin_free(struct admin *admin);
+/* The handler for server.admin; `arg` is the struct admin. On a loop's thread, inside its turn. */
+admin_handler admin_handle;

@@ -1,0 +1,152 @@
+/* Answers and parameters. Bodies are heap memory that the HTTP server frees. */
+#include "admin/answer.h"
+
+#include "base/heap.h"
+#include "proto/uri.h"
+
+#define FIRST_SIZE ((size_t)16384)
+#define SIZE_LIMIT ((size_t)64 << 20)
+
+void answer_write(struct admin_answer *ret, int status, const char *content_type,
+                  void (*write)(struct text *out, void *arg), void *arg)
+{
+    for (size_t cap = FIRST_SIZE; cap <= SIZE_LIMIT; cap *= 4) {
+        struct text out = text_make(heap_alloc(cap), cap);
+
+        if (!out.ptr)
+            break;
+        write(&out, arg);
+        if (!out.overflow) {
+            ret->status = status;
+            ret->content_type = content_type;
+            ret->body = text_view(&out);
+            return;
+        }
+        heap_free(out.ptr);
+    }
+    ret->status = 500;
+    ret->content_type = "text/plain; charset=utf-8";
+    ret->body = VIEW_NONE;
+}
+
+struct error {
+    int status;
+    const char *text;
+};
+
+static void write_error(struct text *out, void *arg)
+{
+    const struct error *error = arg;
+
+    text_char(out, '{');
+    json_u64(out, "status", (uint64_t)error->status);
+    json_text(out, "error", view_str(error->text));
+    text_lit(out, "}\n");
+}
+
+void answer_error(struct admin_answer *ret, int status, const char *error)
+{
+    struct error what = { status, error };
+
+    answer_write(ret, status, "application/json", write_error, &what);
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %00 stays as it is: nothing that is asked for here has a NUL in it. */
+static void decode(struct view value, struct text *out)
+{
+    for (size_t i = 0; i < value.len; i++) {
+        int high = i + 2 < value.len ? hex_value(value.ptr[i + 1]) : -1;
+        int low = i + 2 < value.len ? hex_value(value.ptr[i + 2]) : -1;
+
+        if (value.ptr[i] == '%' && high >= 0 && low >= 0 && high + low > 0) {
+            text_char(out, (char)(high * 16 + low));
+            i += 2;
+        } else {
+            text_char(out, value.ptr[i]);
+        }
+    }
+}
+
+static bool find_param(const struct http_request *request, struct view name, struct uri_param *ret)
+{
+    struct view rest = request->query;
+
+    while (rest.ptr && uri_query_next(&rest, ret))
+        if (view_eq(ret->name, name))
+            return true;
+    return false;
+}
+
+bool answer_param(const struct http_request *request, struct view name, struct text *memory)
+{
+    struct uri_param param;
+
+    if (!find_param(request, name, &param))
+        return false;
+    decode(param.value, memory);
+    return true;
+}
+
+bool answer_flag(const struct http_request *request, struct view name)
+{
+    struct uri_param param;
+
+    return find_param(request, name, &param) && !view_eq(param.value, VIEW("0")) &&
+           !view_eq(param.value, VIEW("false"));
+}
+
+void json_comma(struct text *out)
+{
+    if (out->len && !strchr("{[\n", out->ptr[out->len - 1]))
+        text_char(out, ',');
+}
+
+void json_name(struct text *out, const char *name)
+{
+    json_comma(out);
+    text_json(out, view_str(name));
+    text_char(out, ':');
+}
+
+void json_u64(struct text *out, const char *name, uint64_t value)
+{
+    json_name(out, name);
+    text_u64(out, value);
+}
+
+void json_i64(struct text *out, const char *name, int64_t value)
+{
+    json_name(out, name);
+    text_i64(out, value);
+}
+
+void json_text(struct text *out, const char *name, struct view value)
+{
+    json_name(out, name);
+    text_json(out, value);
+}
+
+void json_bool(struct text *out, const char *name, bool value)
+{
+    json_name(out, name);
+    text_put(out, value ? VIEW("true") : VIEW("false"));
+}
+
+void json_ms(struct text *out, const char *name, int64_t ms)
+{
+    uint64_t size = ms < 0 ? (uint64_t)0 - (uint64_t)ms : (uint64_t)ms;
+
+    json_name(out, name);
+    if (ms < 0)
+        text_char(out, '-');
+    text_u64(out, size / 1000);
+    text_printf(out, ".%03u", (unsigned)(size % 1000));
+}

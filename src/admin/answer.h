@@ -1,0 +1,43 @@
+/* Building answers of unknown size, and reading what a request asks for. Internal to src/admin. */
+#pragma once
+
+#include "admin/admin.h"
+
+struct admin {
+    struct server *server;
+    struct metrics *metrics;
+    char *token;
+    size_t token_len;
+    uint64_t started_ms; /* monotonic */
+};
+
+/* Calls `write` with more and more room until it fits (at most 64 MiB), and hands the memory to the answer. */
+void answer_write(struct admin_answer *ret, int status, const char *content_type,
+                  void (*write)(struct text *out, void *arg), void *arg);
+/* {"status":404,"error":"..."} */
+void answer_error(struct admin_answer *ret, int status, const char *error);
+
+/* A query parameter, percent-decoded into `memory` ('+' stays itself: these are URLs). False when it is absent; true with
+ * memory->overflow when it does not fit. */
+bool answer_param(const struct http_request *request, struct view name, struct text *memory);
+/* Present, and neither empty nor "0" nor "false" (a bare "soft" counts). */
+bool answer_flag(const struct http_request *request, struct view name);
+
+/* JSON members: a comma unless one of "{[" or nothing came before, then "name": and the value. */
+void json_name(struct text *out, const char *name);
+void json_comma(struct text *out);
+void json_u64(struct text *out, const char *name, uint64_t value);
+void json_i64(struct text *out, const char *name, int64_t value);
+void json_text(struct text *out, const char *name, struct view value);
+void json_bool(struct text *out, const char *name, bool value);
+/* Milliseconds as seconds with three decimals. */
+void json_ms(struct text *out, const char *name, int64_t ms);
+
+/* why.c, top.c, gauges.c */
+void admin_why(struct admin *admin, struct loop *loop, const struct http_request *request, struct admin_answer *ret);
+void admin_top(struct admin *admin, struct loop *loop, struct admin_answer *ret);
+void admin_register_gauges(struct admin *admin);
+
+/* The upstreams of a configuration, each once. Returns how many (at most `max`). */
+unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max);
+#define ADMIN_UPSTREAMS_MAX 64u
