@@ -2,6 +2,7 @@
  * order to its top, the end the other way round. */
 #include "main/node.h"
 
+#include "admin/admin.h"
 #include "base/check.h"
 #include "base/heap.h"
 #include "base/log.h"
@@ -21,6 +22,7 @@
 struct runtime {
     struct server server;
     struct metrics *metrics;
+    struct admin *admin;
     struct loop *loops[LOOPS_MAX];
     struct http_loop *http[LOOPS_MAX];
     pthread_t threads[LOOPS_MAX];
@@ -93,7 +95,7 @@ static int open_access_log(struct runtime *node, const struct site *site)
         .query_values = site->access_log.query,
         .addresses = site->access_log.addresses == LOG_ADDRESSES_FULL   ? ACCESS_ADDRESSES_FULL
                      : site->access_log.addresses == LOG_ADDRESSES_NONE ? ACCESS_ADDRESSES_NONE
-                                                                        : ACCESS_ADDRESSES_CUT,
+                                                                        : ACCESS_ADDRESSES_TRUNCATED,
     };
     int r;
 
@@ -108,6 +110,16 @@ static int open_access_log(struct runtime *node, const struct site *site)
     for (unsigned i = 0; i < node->loop_count; i++)
         access_log_attach(node->server.access_log, node->loops[i]);
     return 0;
+}
+
+static int make_admin(struct runtime *node, const struct site *site)
+{
+    struct admin_options options = { .server = &node->server, .metrics = node->metrics, .token = site->admin.token };
+    int r = admin_new(&node->admin, &options);
+
+    node->server.admin = admin_handle;
+    node->server.admin_arg = node->admin;
+    return r;
 }
 
 static int option_to_address(const struct option_address *from, struct address *ret)
@@ -293,6 +305,7 @@ static void node_free(struct runtime *node)
     fill_table_free(node->server.fill.table);
     if (node->server.memory)
         memory_free(node->server.memory);
+    admin_free(node->admin);
     http_stats_free(node->server.stats);
     metrics_free(node->metrics);
 }
@@ -317,6 +330,8 @@ static int start(struct runtime *node, struct site *site)
     }
     site = NULL;
     r = open_access_log(node, compiled_site(node->server.config));
+    if (r == 0)
+        r = make_admin(node, compiled_site(node->server.config));
     if (r == 0)
         r = open_listeners(node, compiled_site(node->server.config));
     if (r == 0)
