@@ -100,7 +100,8 @@ static void answer_purge(struct admin *admin, const struct http_request *request
     char memory[TARGET_MAX];
     struct text target = TEXT_ON(memory);
     struct purge purge = { .soft = answer_flag(request, VIEW("soft")) };
-    bool url = answer_param(request, VIEW("url"), &target), prefix = !url && answer_param(request, VIEW("prefix"), &target);
+    bool url = answer_param(request, VIEW("url"), &target),
+         prefix = !url && answer_param(request, VIEW("prefix"), &target);
     bool all = answer_flag(request, VIEW("all"));
     uint64_t objects = 0;
     int r;
@@ -146,23 +147,12 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
     case PAGE_METRICS:
         answer_write(ret, 200, "text/plain; version=0.0.4; charset=utf-8", write_metrics, admin->metrics);
         return;
-    case PAGE_TOP:
-        admin_top(admin, loop, ret);
-        return;
-    case PAGE_WHY:
-        admin_why(admin, loop, request, ret);
-        return;
-    case PAGE_PURGE:
-        answer_purge(admin, request, ret);
-        return;
-    case PAGE_HEALTH:
-        answer_health(ret);
-        return;
-    case PAGE_READY:
-        answer_ready(admin, ret);
-        return;
-    case PAGE_NONE:
-        break;
+    case PAGE_TOP: admin_top(admin, loop, ret); return;
+    case PAGE_WHY: admin_why(admin, loop, request, ret); return;
+    case PAGE_PURGE: answer_purge(admin, request, ret); return;
+    case PAGE_HEALTH: answer_health(ret); return;
+    case PAGE_READY: answer_ready(admin, ret); return;
+    case PAGE_NONE: break;
     }
     answer_error(ret, 404, "no such page: try /metrics, /healthz, /readyz, /top, /why?url=, or POST /purge");
 }

@@ -17,9 +17,9 @@
 struct admin;
 
 struct admin_options {
-    struct server *server;   /* borrowed, as all below */
+    struct server *server; /* borrowed, as all below */
     struct metrics *metrics;
-    struct view token;       /* copied; empty: none asked for */
+    struct view token; /* copied; empty: none asked for */
 };
 
 /* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */

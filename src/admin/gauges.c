@@ -115,7 +115,6 @@ static const struct {
 
 static void write_failures(struct text *out, const struct upstream_stats *stats, const char *labels)
 {
-
     for (unsigned k = EXCHANGE_OK + 1; k < EXCHANGE_ERROR_COUNT; k++)
         if (stats->failures[k])
             text_printf(out, "doorstep_upstream_failures_total{%s,error=\"%.*s\"} %llu\n", labels,
@@ -161,8 +160,8 @@ void admin_register_gauges(struct admin *admin)
     metrics_callback(m, METRICS_GAUGE, "doorstep_resident_bytes",
                      "Memory the allocator holds from the system; 0 where it cannot tell.", NULL, resident, NULL);
     metrics_callback(m, METRICS_GAUGE, "doorstep_fills", "Fetches in flight that others may join.", NULL, fills, admin);
-    metrics_callback(m, METRICS_COUNTER, "doorstep_access_log_dropped_total", "Log lines that could not be written.", NULL,
-                     log_dropped, admin);
+    metrics_callback(m, METRICS_COUNTER, "doorstep_access_log_dropped_total", "Log lines that could not be written.",
+                     NULL, log_dropped, admin);
     metrics_callback(m, METRICS_COUNTER, "doorstep_metrics_refused_total",
                      "Series that were not made because their number is bounded.", NULL, refused, admin);
     metrics_collector(m, write_memory, admin);

@@ -67,7 +67,8 @@ static const char *explain(enum why why)
     case WHY_SET_COOKIE: return "the response sets a cookie (the route's set_cookie says bypass)";
     case WHY_COOKIE_HEURISTIC: return "the request has a Cookie, and the response does not say how long it is fresh";
     case WHY_NO_FRESHNESS: return "the response does not say how long it is fresh, and nothing lets us estimate it";
-    case WHY_NO_VALIDATOR: return "the response is stale on arrival and has no ETag or Last-Modified to confirm it with";
+    case WHY_NO_VALIDATOR:
+        return "the response is stale on arrival and has no ETag or Last-Modified to confirm it with";
     case WHY_STATUS: return "its status is only stored with explicit freshness";
     case WHY_STATUS_UNKNOWN: return "the response says must-understand, and its status is not one we know";
     case WHY_VARY_STAR: return "the response says Vary: *";
@@ -202,12 +203,8 @@ static const struct {
     unsigned flag;
     const char *name;
 } flag_names[] = {
-    { OBJECT_PARTIAL, "partial" },
-    { OBJECT_NO_CACHE, "no-cache" },
-    { OBJECT_MUST_REVALIDATE, "must-revalidate" },
-    { OBJECT_IMMUTABLE, "immutable" },
-    { OBJECT_HEURISTIC, "heuristic" },
-    { OBJECT_AUTHORIZED, "authorized" },
+    { OBJECT_PARTIAL, "partial" },     { OBJECT_NO_CACHE, "no-cache" },   { OBJECT_MUST_REVALIDATE, "must-revalidate" },
+    { OBJECT_IMMUTABLE, "immutable" }, { OBJECT_HEURISTIC, "heuristic" }, { OBJECT_AUTHORIZED, "authorized" },
 };
 
 /* ---- JSON ---- */
@@ -223,7 +220,8 @@ static void json_freshness(struct text *out, const struct why_page *page, const 
     if (find_source(page, object, &source)) {
         json_text(out, "source", freshness_source_name(source.source));
         if (source.source != FRESHNESS_NONE && source.source < FRESHNESS_ROUTE_TTL)
-            json_text(out, "field", source.source == FRESHNESS_EXPIRES ? VIEW("Expires") : freshness_field_name(source.field));
+            json_text(out, "field",
+                      source.source == FRESHNESS_EXPIRES ? VIEW("Expires") : freshness_field_name(source.field));
         json_bool(out, "clamped", source.clamped);
     }
     json_ms(out, "lifetime_s", times->lifetime_ms);
@@ -371,7 +369,9 @@ static void text_age(struct text *out, const struct why_page *page, const struct
     text_lit(out, " here\n  left      ");
     put_seconds(out, ttl);
     text_lit(out, " = lifetime - age: ");
-    text_put(out, atomic_load(&object->soft_purged) ? VIEW("stale (soft-purged)") : ttl > 0 ? VIEW("fresh") : VIEW("stale"));
+    text_put(out, atomic_load(&object->soft_purged) ? VIEW("stale (soft-purged)")
+                  : ttl > 0                         ? VIEW("fresh")
+                                                    : VIEW("stale"));
     text_lit(out, "\n  stale use ");
     if (times->swr_ms > 0) {
         put_seconds(out, times->swr_ms);
@@ -394,8 +394,8 @@ static void text_variant(struct text *out, const struct why_page *page, unsigned
 
     text_printf(out, "\nvariant %u of %u: status %u, %llu bytes, in memory, %u%s hits, fetched in %u ms\n", i + 1,
                 page->variants.count, object->status, (unsigned long long)atomic_load(&object->body_len),
-                (unsigned)atomic_load(&object->item.uses), atomic_load(&object->item.uses) >= POLICY_USES_MAX ? "+" : "",
-                object->cost_ms);
+                (unsigned)atomic_load(&object->item.uses),
+                atomic_load(&object->item.uses) >= POLICY_USES_MAX ? "+" : "", object->cost_ms);
     if (vary.len) {
         text_lit(out, "  for       ");
         text_put(out, vary);
@@ -462,7 +462,8 @@ static void write_text(struct text *out, void *arg)
                 VIEW_ARG(guarantee_name(page->route->cache.decide.guarantee)));
     line(out, "key", page->key_text);
     if (page->route->cache.key.cookie_count + page->route->cache.key.header_count)
-        line(out, "", VIEW("(requests with the cookies or headers that this route's key names have keys of their own)"));
+        line(out, "",
+             VIEW("(requests with the cookies or headers that this route's key names have keys of their own)"));
     text_decision(out, page);
     if (page->noted)
         text_note(out, page);

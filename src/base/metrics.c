@@ -21,11 +21,10 @@ static const struct {
     uint64_t us;
     const char *seconds;
 } buckets[] = {
-    { 10, "1e-05" },      { 20, "2e-05" },      { 50, "5e-05" },      { 100, "0.0001" },   { 200, "0.0002" },
-    { 500, "0.0005" },    { 1000, "0.001" },    { 2000, "0.002" },    { 5000, "0.005" },   { 10000, "0.01" },
-    { 20000, "0.02" },    { 50000, "0.05" },    { 100000, "0.1" },    { 200000, "0.2" },   { 500000, "0.5" },
-    { 1000000, "1" },     { 2000000, "2" },     { 5000000, "5" },     { 10000000, "10" },  { 20000000, "20" },
-    { 50000000, "50" },
+    { 10, "1e-05" },    { 20, "2e-05" },    { 50, "5e-05" },    { 100, "0.0001" }, { 200, "0.0002" }, { 500, "0.0005" },
+    { 1000, "0.001" },  { 2000, "0.002" },  { 5000, "0.005" },  { 10000, "0.01" }, { 20000, "0.02" }, { 50000, "0.05" },
+    { 100000, "0.1" },  { 200000, "0.2" },  { 500000, "0.5" },  { 1000000, "1" },  { 2000000, "2" },  { 5000000, "5" },
+    { 10000000, "10" }, { 20000000, "20" }, { 50000000, "50" },
 };
 
 /* A histogram's cells: one per bucket, one above the last bound, the sum. */
@@ -298,8 +297,8 @@ static uint64_t sum_cell(const struct metrics *metrics, size_t cell)
     uint64_t sum = 0;
 
     for (unsigned i = 0; i < metrics->shards; i++) {
-        const struct metrics_shard *shard = (const struct metrics_shard *)(const void *)(metrics->base +
-                                                                                         metrics->stride * i);
+        const struct metrics_shard *shard =
+            (const struct metrics_shard *)(const void *)(metrics->base + metrics->stride * i);
 
         sum += atomic_load_explicit(&shard->cells[cell], memory_order_relaxed);
     }

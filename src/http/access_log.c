@@ -28,7 +28,15 @@
 
 /* Longest printed value in raw bytes; the rest is cut. Escaping may make six bytes of one, so a line that does not fit is
  * made again with an eighth, or an eighth of that, which always does. */
-enum { MAX_METHOD = 32, MAX_HOST = 255, MAX_PATH = 1024, MAX_QUERY = 1024, MAX_AGENT = 256, MAX_REFERER = 512, MAX_NAME = 128 };
+enum {
+    MAX_METHOD = 32,
+    MAX_HOST = 255,
+    MAX_PATH = 1024,
+    MAX_QUERY = 1024,
+    MAX_AGENT = 256,
+    MAX_REFERER = 512,
+    MAX_NAME = 128
+};
 
 struct buffer {
     char *bytes; /* NULL until the first line */
@@ -41,8 +49,8 @@ struct access_log {
     struct access_log_options options;
     char *path;
     int fd;
-    atomic_bool whole;  /* a regular file takes a buffer in one write; pipes and sockets get pieces they take whole */
-    bool socket;        /* descriptor is a stream socket (standard output under a service manager) */
+    atomic_bool whole; /* a regular file takes a buffer in one write; pipes and sockets get pieces they take whole */
+    bool socket;       /* descriptor is a stream socket (standard output under a service manager) */
     struct sockaddr_un syslog;
     unsigned loops;
     void *memory;
@@ -406,15 +414,10 @@ static int open_target(const struct access_log *log)
     int fd;
 
     switch (log->options.target) {
-    case ACCESS_FILE:
-        return open_file(log->path);
-    case ACCESS_STDOUT:
-        return open_stdout();
-    case ACCESS_SYSLOG:
-        fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-        return fd < 0 ? -errno : fd;
-    case ACCESS_OFF:
-        break;
+    case ACCESS_FILE: return open_file(log->path);
+    case ACCESS_STDOUT: return open_stdout();
+    case ACCESS_SYSLOG: fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0); return fd < 0 ? -errno : fd;
+    case ACCESS_OFF: break;
     }
     return -EINVAL;
 }
@@ -531,8 +534,9 @@ static ssize_t send_syslog(struct access_log *log, struct view v)
     struct tm local;
     struct text out = TEXT_ON(prefix);
     struct iovec iov[2] = { { .iov_base = prefix }, { .iov_len = len } };
-    struct msghdr message = { .msg_name = &log->syslog, .msg_namelen = sizeof(log->syslog), .msg_iov = iov,
-                              .msg_iovlen = 2 };
+    struct msghdr message = {
+        .msg_name = &log->syslog, .msg_namelen = sizeof(log->syslog), .msg_iov = iov, .msg_iovlen = 2
+    };
 
     /* sendmsg() only reads; its struct is shared with recvmsg() and so lacks the const. */
     memcpy(&iov[1].iov_base, &v.ptr, sizeof(v.ptr));

@@ -24,35 +24,35 @@ enum access_addresses { ACCESS_ADDRESSES_TRUNCATED, ACCESS_ADDRESSES_FULL, ACCES
 struct access_log_options {
     enum access_target target;
     enum access_format format;
-    const char *path;    /* the file, or the syslog socket (NULL: /dev/log) */
-    bool query_values;   /* print queries as they came */
-    bool cookie_names;   /* print the names of the cookies sent; values never (JSON only) */
+    const char *path;  /* the file, or the syslog socket (NULL: /dev/log) */
+    bool query_values; /* print queries as they came */
+    bool cookie_names; /* print the names of the cookies sent; values never (JSON only) */
     enum access_addresses addresses;
 };
 
 /* All views may be empty (left out, or "-" in the combined format) and are only read during access_log_write(). */
 struct access_record {
-    int64_t time_ms;        /* wall clock when the request head was complete */
+    int64_t time_ms; /* wall clock when the request head was complete */
     struct view method;
     struct view host;
     struct view path;
-    struct view query;      /* without '?'; ptr == NULL when there is none */
-    struct view protocol;   /* "HTTP/1.1" */
-    struct view client;     /* numeric address without port; empty on a Unix socket */
+    struct view query;    /* without '?'; ptr == NULL when there is none */
+    struct view protocol; /* "HTTP/1.1" */
+    struct view client;   /* numeric address without port; empty on a Unix socket */
     struct view user_agent;
-    struct view referer;    /* as received; printed without its query */
-    struct view cookie;     /* the Cookie field; only names are ever printed, and only when asked for */
+    struct view referer; /* as received; printed without its query */
+    struct view cookie;  /* the Cookie field; only names are ever printed, and only when asked for */
     struct view request_id;
-    struct view route;      /* the route's name or pattern */
-    struct view outcome;    /* "hit", "stale", "miss", "bypass", ... as counted in the metrics */
-    struct view why;        /* the reason: "expired", "no-store", ... */
-    struct view tier;       /* "memory", "disk", ... empty when not a hit */
-    struct view upstream;   /* upstream's name; empty when none was asked */
-    uint16_t status;        /* 0: closed before an answer */
-    uint64_t bytes_in;      /* request, with its head */
-    uint64_t bytes_out;     /* response, with its head */
-    uint64_t duration_us;   /* head complete to last byte accepted by the kernel */
-    uint64_t upstream_us;   /* waited for the upstream's head; 0: was not asked */
+    struct view route;    /* the route's name or pattern */
+    struct view outcome;  /* "hit", "stale", "miss", "bypass", ... as counted in the metrics */
+    struct view why;      /* the reason: "expired", "no-store", ... */
+    struct view tier;     /* "memory", "disk", ... empty when not a hit */
+    struct view upstream; /* upstream's name; empty when none was asked */
+    uint16_t status;      /* 0: closed before an answer */
+    uint64_t bytes_in;    /* request, with its head */
+    uint64_t bytes_out;   /* response, with its head */
+    uint64_t duration_us; /* head complete to last byte accepted by the kernel */
+    uint64_t upstream_us; /* waited for the upstream's head; 0: was not asked */
 };
 
 /* Opens the target. `loops`: how many loops will write. 0, -ENOMEM, or -errno of opening (the caller names the path). */

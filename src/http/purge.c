@@ -32,12 +32,9 @@ static bool matches(struct view url, void *arg)
     struct view candidate = matcher->any_host ? url_path(url) : url;
 
     switch (matcher->purge->kind) {
-    case PURGE_ALL:
-        return true;
-    case PURGE_PREFIX:
-        return view_starts_with(candidate, matcher->text);
-    case PURGE_URL:
-        return view_eq(candidate, matcher->text);
+    case PURGE_ALL: return true;
+    case PURGE_PREFIX: return view_starts_with(candidate, matcher->text);
+    case PURGE_URL: return view_eq(candidate, matcher->text);
     }
     return false;
 }
@@ -66,7 +63,8 @@ static int normalise_path(struct matcher *matcher, struct text *out)
 {
     struct view target = matcher->purge->target;
     size_t question = view_find(target, '?');
-    struct view query = question < target.len ? view_make(target.ptr + question + 1, target.len - question - 1) : VIEW_NONE;
+    struct view query =
+        question < target.len ? view_make(target.ptr + question + 1, target.len - question - 1) : VIEW_NONE;
 
     for (size_t i = 0; i < target.len; i++)
         if (target.ptr[i] <= ' ' || target.ptr[i] > '~')
@@ -78,8 +76,8 @@ static int normalise_path(struct matcher *matcher, struct text *out)
 }
 
 /* The form that object.url has. A prefix is not a whole query, so query rules of the route do not apply to it. */
-static int normalise_url(struct matcher *matcher, const struct uri *uri, const struct route *route, struct view authority,
-                         struct text *out)
+static int normalise_url(struct matcher *matcher, const struct uri *uri, const struct route *route,
+                         struct view authority, struct text *out)
 {
     struct view scheme = uri->https ? VIEW("https") : VIEW("http");
 
@@ -112,8 +110,8 @@ static int drop_key(struct server *server, const struct route *route, const stru
 {
     struct key key;
 
-    if (key_build_url(&route->cache.key, route->cache.scope, uri->https ? VIEW("https") : VIEW("http"), authority, uri->path,
-                      uri->query, memory) < 0)
+    if (key_build_url(&route->cache.key, route->cache.scope, uri->https ? VIEW("https") : VIEW("http"), authority,
+                      uri->path, uri->query, memory) < 0)
         return -ENOMEM;
     key = key_of(text_view(memory));
     fill_table_doom(server->fill.table, &key);

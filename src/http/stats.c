@@ -105,14 +105,15 @@ static void register_series(struct http_stats *stats)
     char memory[64];
 
     for (int i = 0; i < OUTCOME_COUNT; i++)
-        stats->duration[i] = metrics_histogram(m, "doorstep_request_duration_seconds",
-                                               "Time from a request's complete head to its last byte sent.",
-                                               label(memory, sizeof(memory), "outcome", http_outcome_name((enum http_outcome)i)));
+        stats->duration[i] = metrics_histogram(
+            m, "doorstep_request_duration_seconds", "Time from a request's complete head to its last byte sent.",
+            label(memory, sizeof(memory), "outcome", http_outcome_name((enum http_outcome)i)));
     for (int i = 0; i < OUTCOME_COUNT; i++)
-        stats->bytes_out[i] = metrics_counter(m, "doorstep_response_bytes_total", "Bytes sent to clients, heads included.",
-                                              label(memory, sizeof(memory), "outcome", http_outcome_name((enum http_outcome)i)));
-    stats->bytes_in = metrics_counter(m, "doorstep_request_bytes_total", "Bytes received from clients, heads included.",
-                                      NULL);
+        stats->bytes_out[i] =
+            metrics_counter(m, "doorstep_response_bytes_total", "Bytes sent to clients, heads included.",
+                            label(memory, sizeof(memory), "outcome", http_outcome_name((enum http_outcome)i)));
+    stats->bytes_in =
+        metrics_counter(m, "doorstep_request_bytes_total", "Bytes received from clients, heads included.", NULL);
     stats->upstream_wait = metrics_histogram(m, "doorstep_upstream_wait_seconds",
                                              "Time requests waited for an upstream's response head.", NULL);
     stats->connections = metrics_level(m, "doorstep_connections", "Client connections open now.", NULL);
@@ -225,8 +226,8 @@ static unsigned request_series(struct http_stats *stats, unsigned route, enum ht
     metrics_label(&labels, "route", view_str(stats->routes[route].name));
     metrics_label(&labels, "status", view_str(classes[class]));
     metrics_label(&labels, "outcome", http_outcome_name(outcome));
-    id = metrics_counter(stats->metrics, "doorstep_requests_total", "Requests by route, status class and cache outcome.",
-                         text_str(&labels));
+    id = metrics_counter(stats->metrics, "doorstep_requests_total",
+                         "Requests by route, status class and cache outcome.", text_str(&labels));
     atomic_store_explicit(cached, id + 1, memory_order_relaxed);
     return id;
 }
@@ -249,12 +250,14 @@ void http_stats_finish(struct http_stats *stats, struct loop *loop, const struct
                     known(stats, &stats->why[request->why], "doorstep_request_reasons_total",
                           "Requests by the reason of what the cache did.", "why", why_name(request->why)),
                     1);
-    if (request->outcome == OUTCOME_MISS || request->outcome == OUTCOME_BYPASS || request->outcome == OUTCOME_REVALIDATED)
+    if (request->outcome == OUTCOME_MISS || request->outcome == OUTCOME_BYPASS ||
+        request->outcome == OUTCOME_REVALIDATED)
         topk_add(part->misses, request->host, request->path, request->has_query, 1, now_ms);
     topk_add(part->bytes, request->host, request->path, request->has_query, request->bytes_out, now_ms);
 }
 
-void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t key_hash, enum why why, uint16_t status)
+void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t key_hash, enum why why,
+                           uint16_t status)
 {
     struct part *part = part_of(stats, loop);
 

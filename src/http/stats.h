@@ -38,7 +38,7 @@ struct http_stats_request {
     unsigned route; /* http_stats_route() */
     enum http_outcome outcome;
     enum why why;
-    uint16_t status;    /* 0: the client left before an answer */
+    uint16_t status;              /* 0: the client left before an answer */
     uint64_t bytes_in, bytes_out; /* heads included */
     uint64_t duration_us;
     uint64_t upstream_us; /* 0: no upstream was asked */
@@ -49,7 +49,8 @@ struct http_stats_request {
 void http_stats_finish(struct http_stats *stats, struct loop *loop, const struct http_stats_request *request);
 
 /* A response was not kept. `key_hash`: key.hash[0]. */
-void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t key_hash, enum why why, uint16_t status);
+void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t key_hash, enum why why,
+                           uint16_t status);
 /* A connection was accepted, or closed. */
 void http_stats_connection(struct http_stats *stats, struct loop *loop, bool opened);
 /* A connection sent bytes that are no valid request. */
@@ -63,7 +64,7 @@ struct http_stats_totals {
     uint64_t why[WHY_COUNT];        /* requests by reason */
     uint64_t not_stored[WHY_COUNT]; /* responses not kept, by reason */
     uint64_t bytes_in;
-    uint64_t connections;           /* open now */
+    uint64_t connections; /* open now */
     uint64_t accepted;
     uint64_t hit_us_p50, hit_us_p99, miss_us_p50, miss_us_p99; /* since start; upper bucket bounds, 0: none */
 };

@@ -3,6 +3,9 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "main/node.h"
+#include "main/purge.h"
+#include "main/top.h"
+#include "main/why.h"
 
 #include <stdlib.h>
 
@@ -171,6 +174,9 @@ int main(int argc, char **argv)
     } commands[] = {
         { "serve", command_serve }, { "run", command_run },         { "check", command_check },
         { "reference", command_reference }, { "schema", command_schema }, { "version", command_version },
+        { "why", command_why },
+        { "purge", command_purge },
+        { "top", command_top },
     };
 
     if (getenv("DOORSTEP_DEBUG"))

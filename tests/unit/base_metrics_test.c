@@ -250,16 +250,11 @@ static void out_of_memory_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counters_sum_shards),
-        cmocka_unit_test(registration_is_idempotent),
-        cmocka_unit_test(cells_are_bounded),
-        cmocka_unit_test(levels_cross_shards),
-        cmocka_unit_test(histogram_is_cumulative),
-        cmocka_unit_test(callbacks_are_read_when_rendered),
-        cmocka_unit_test(labels_are_escaped),
-        cmocka_unit_test(overflow_is_reported),
-        cmocka_unit_test(threads_lose_nothing),
-        cmocka_unit_test(out_of_memory_refuses),
+        cmocka_unit_test(counters_sum_shards),     cmocka_unit_test(registration_is_idempotent),
+        cmocka_unit_test(cells_are_bounded),       cmocka_unit_test(levels_cross_shards),
+        cmocka_unit_test(histogram_is_cumulative), cmocka_unit_test(callbacks_are_read_when_rendered),
+        cmocka_unit_test(labels_are_escaped),      cmocka_unit_test(overflow_is_reported),
+        cmocka_unit_test(threads_lose_nothing),    cmocka_unit_test(out_of_memory_refuses),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

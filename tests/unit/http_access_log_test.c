@@ -125,10 +125,27 @@ static void lines_are_bounded(void **state)
     for (size_t i = 0; i < sizeof(fillers); i++) {
         struct view v = view_make(junk, sizeof(junk));
         struct access_record record = {
-            .time_ms = INT64_MAX / 2, .method = v, .host = v, .path = v, .query = v, .protocol = v, .client = v,
-            .user_agent = v, .referer = v, .cookie = v, .request_id = v, .route = v, .outcome = v, .why = v, .tier = v,
-            .upstream = v, .status = 65535, .bytes_in = UINT64_MAX, .bytes_out = UINT64_MAX,
-            .duration_us = UINT64_MAX, .upstream_us = UINT64_MAX,
+            .time_ms = INT64_MAX / 2,
+            .method = v,
+            .host = v,
+            .path = v,
+            .query = v,
+            .protocol = v,
+            .client = v,
+            .user_agent = v,
+            .referer = v,
+            .cookie = v,
+            .request_id = v,
+            .route = v,
+            .outcome = v,
+            .why = v,
+            .tier = v,
+            .upstream = v,
+            .status = 65535,
+            .bytes_in = UINT64_MAX,
+            .bytes_out = UINT64_MAX,
+            .duration_us = UINT64_MAX,
+            .upstream_us = UINT64_MAX,
         };
 
         memset(junk, fillers[i], sizeof(junk));
@@ -285,8 +302,8 @@ static void slow_pipe_never_blocks(void **state)
         access_log_write(log, place->loop, &sample);
     access_log_flush(log, place->loop);
     assert_true(access_log_dropped(log) > 0);
-    while ((n = read(reader, bytes + got, sizeof(bytes) - got)) > 0 || got == 0 || (access_log_flush(log, place->loop),
-            (n = read(reader, bytes + got, sizeof(bytes) - got)) > 0))
+    while ((n = read(reader, bytes + got, sizeof(bytes) - got)) > 0 || got == 0 ||
+           (access_log_flush(log, place->loop), (n = read(reader, bytes + got, sizeof(bytes) - got)) > 0))
         got += (size_t)n;
     for (size_t i = 0; i < got; i++)
         if (bytes[i] == '\n') {

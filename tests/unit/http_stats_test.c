@@ -44,8 +44,15 @@ static bool page_has(const char *line)
 static void a_request_is_counted_once_everywhere(void **state)
 {
     struct http_stats_request hit = {
-        .route = http_stats_route(place.stats, VIEW("/assets/*")), .outcome = OUTCOME_HIT, .why = WHY_FRESH,
-        .status = 200, .bytes_in = 100, .bytes_out = 3000, .duration_us = 15, .host = VIEW("h"), .path = VIEW("/assets/a"),
+        .route = http_stats_route(place.stats, VIEW("/assets/*")),
+        .outcome = OUTCOME_HIT,
+        .why = WHY_FRESH,
+        .status = 200,
+        .bytes_in = 100,
+        .bytes_out = 3000,
+        .duration_us = 15,
+        .host = VIEW("h"),
+        .path = VIEW("/assets/a"),
     };
     struct http_stats_request miss = hit;
     struct http_stats_totals totals;

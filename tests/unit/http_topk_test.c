@@ -125,8 +125,10 @@ static void reasons_belong_to_their_key(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_totals_are_exact), cmocka_unit_test(heavy_ones_are_found),
-        cmocka_unit_test(old_weights_fade),       cmocka_unit_test(long_names_are_cut),
+        cmocka_unit_test(small_totals_are_exact),
+        cmocka_unit_test(heavy_ones_are_found),
+        cmocka_unit_test(old_weights_fade),
+        cmocka_unit_test(long_names_are_cut),
         cmocka_unit_test(reasons_belong_to_their_key),
     };
 

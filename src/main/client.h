@@ -1,0 +1,43 @@
+/* One request to the admin listener of a running node, for the commands that ask it something. Blocking, with a time limit:
+ * these commands have nothing else to do. */
+#pragma once
+
+#include "base/text.h"
+
+#define CLIENT_ADMIN_DEFAULT "127.0.0.1:9180"
+
+struct client {
+    const char *admin; /* "host:port", "[v6]:port" or "unix:/path" */
+    char token[1024];  /* empty: none sent */
+    bool json;         /* --json was given */
+    const char *command;
+};
+
+/* Defaults, then DOORSTEP_ADMIN and DOORSTEP_ADMIN_TOKEN. `command` names us in messages. */
+void client_init(struct client *client, const char *command);
+
+/* Takes argv[*at] (and its value) when it is --admin, --token-file or --json. 1: taken, *at is at its last word; 0: not
+ * ours; -1: wrong, said on stderr. */
+int client_option(struct client *client, int argc, char **argv, int *at);
+/* The value of the option at argv[*at], "--name value" or "--name=value"; NULL when argv[*at] is not that option. An option
+ * without a value is said on stderr and gives "" with *at = argc. */
+const char *client_value(const struct client *client, const char *name, int argc, char **argv, int *at);
+/* The options above, for --help. */
+extern const char client_help[];
+
+struct client_reply {
+    int status;
+    struct view body;
+    char *memory; /* release with client_reply_free() */
+};
+
+/* Sends METHOD target and reads the whole answer (at most 64 MiB). 0 or -1, said on stderr: nobody answers, no admin
+ * listener of ours, time out. A status other than 200 is not an error here. */
+int client_ask(const struct client *client, const char *method, struct view target, struct client_reply *ret);
+void client_reply_free(struct client_reply *reply);
+
+/* As client_ask(), but says on stderr what the node refused. 0, or -1. */
+int client_ask_ok(const struct client *client, const char *method, struct view target, struct client_reply *ret);
+
+/* Percent-encodes what may not stand in a query parameter's value. */
+void client_encode(struct text *out, struct view value);
