@@ -233,7 +233,6 @@ static int join_chunks(char *body, struct view *in_out)
         memmove(body + len, data.ptr ? data.ptr : body, data.len);
         len += data.len;
         rest = view_skip(rest, (size_t)used + data.len);
-        decoder.left -= MIN(decoder.left, data.len);
     }
     *in_out = view_make(body, len);
     return 0;
