@@ -29,7 +29,7 @@ static const struct http_limits *limits_of(const struct conn *c)
     return &rcu_dereference(c->hl->server->config)->limits;
 }
 
-void conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local)
+void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local)
 {
     struct conn *c = heap_zalloc(sizeof(*c));
     int one = 1;
@@ -66,7 +66,7 @@ void conn_new(struct http_loop *hl, int fd, const struct address *peer, enum lis
     task_wake(&c->task);
 }
 
-bool conn_is_idle(const struct conn *c)
+bool http_conn_is_idle(const struct conn *c)
 {
     return !c->req && (c->lingering || c->sock.in_len == 0);
 }
@@ -80,7 +80,7 @@ static void drop_req(struct conn *c)
     loop_block_put(c->hl->loop, r);
 }
 
-void conn_close(struct conn *c)
+void http_conn_close(struct conn *c)
 {
     if (c->req)
         drop_req(c);
@@ -214,14 +214,14 @@ static int read_request(struct conn *c)
         if (got == -ENOBUFS) {
             error = HTTP1_HEAD_TOO_LARGE;
         } else if (got == 0 || (got < 0 && got != -EAGAIN)) {
-            conn_close(c);
+            http_conn_close(c);
             return -1;
         }
         if (c->sock.in_len == 0)
             return 0;
         r = req_new(c);
         if (!r) {
-            conn_close(c);
+            http_conn_close(c);
             return -1;
         }
         if (error == HTTP1_OK) {
@@ -268,7 +268,7 @@ static void run_lingering(struct conn *c)
             break;
     }
     if (got != -EAGAIN || c->timer.fired)
-        conn_close(c);
+        http_conn_close(c);
 }
 
 /* False: the connection is closed or closing. */
@@ -283,7 +283,7 @@ static bool end_request(struct conn *c)
     drop_req(c);
     if (broken) {
         sock_reset(&c->sock);
-        conn_close(c);
+        http_conn_close(c);
         return false;
     }
     if (close) {
@@ -312,15 +312,15 @@ static bool timed_out(struct conn *c)
                         total ? "the request took longer than total_timeout" : "the request body did not arrive in time");
             return false;
         }
-        conn_close(c);
+        http_conn_close(c);
         return true;
     }
     if (!c->head_started && c->idle_answered) {
-        conn_close(c);
+        http_conn_close(c);
         return true;
     }
     if (c->sock.in_len == 0 || !(r = req_new(c))) {
-        conn_close(c);
+        http_conn_close(c);
         return true;
     }
     begin_refusal(c, r, 408, "the request head did not arrive in time");
@@ -352,15 +352,15 @@ static void conn_run(struct task *task)
         c->req->timer_chosen = false;
         if (req_run(c->req) == FLOW_WAIT) {
             if (req_client_gone(c->req))
-                conn_close(c);
+                http_conn_close(c);
             else if (!c->req->timer_chosen)
                 req_set_timer(c->req, 0);
             return;
         }
         if (!end_request(c))
             return;
-        if (atomic_load_explicit(&c->hl->server->draining, memory_order_relaxed) && conn_is_idle(c)) {
-            conn_close(c);
+        if (atomic_load_explicit(&c->hl->server->draining, memory_order_relaxed) && http_conn_is_idle(c)) {
+            http_conn_close(c);
             return;
         }
     }

@@ -23,9 +23,9 @@ struct conn {
 };
 
 /* Takes the descriptor over; closes it when memory is out. */
-void conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local);
-void conn_close(struct conn *c);
-bool conn_is_idle(const struct conn *c);
+void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local);
+void http_conn_close(struct conn *c);
+bool http_conn_is_idle(const struct conn *c);
 
 /* Connections per client address on this loop. 0, or -EUSERS at the limit. */
 int clients_add(struct http_loop *hl, const uint8_t address[16], uint64_t limit);

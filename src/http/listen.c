@@ -135,7 +135,7 @@ static void listener_run(struct task *task)
         if (limit && l->kind == LISTENER_PUBLIC && hl->conn_count >= limit)
             refuse_full(fd);
         else
-            conn_new(hl, fd, &peer, l->kind, l->local);
+            http_conn_new(hl, fd, &peer, l->kind, l->local);
     }
     task_wake(task);
 }
@@ -195,8 +195,8 @@ void http_loop_drain(struct http_loop *hl)
     LIST_EACH_SAFE(link, &hl->conns) {
         struct conn *c = CONTAINER_OF(link, struct conn, link);
 
-        if (conn_is_idle(c) && c->kind == LISTENER_PUBLIC)
-            conn_close(c);
+        if (http_conn_is_idle(c) && c->kind == LISTENER_PUBLIC)
+            http_conn_close(c);
     }
 }
 
@@ -205,7 +205,7 @@ void http_loop_free(struct http_loop *hl)
     if (!hl)
         return;
     LIST_EACH_SAFE(link, &hl->conns)
-        conn_close(CONTAINER_OF(link, struct conn, link));
+        http_conn_close(CONTAINER_OF(link, struct conn, link));
     for (unsigned i = 0; i < hl->listener_count; i++) {
         struct listener *l = &hl->listeners[i];
 
