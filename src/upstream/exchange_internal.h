@@ -1,0 +1,94 @@
+/* The exchange as its own files see it: exchange.c (life and connection), exchange_head.c (sending the head, reading
+ * heads), exchange_body.c (bodies both ways), exchange_error.c (names). */
+#pragma once
+
+#include "net/dns.h"
+#include "upstream/exchange.h"
+#include "upstream/pool.h"
+
+enum exchange_step {
+    X_ACQUIRE, /* a place among the connections */
+    X_RESOLVE,
+    X_CONNECT,
+    X_TLS,
+    X_SEND,    /* the request head */
+    X_HEAD,    /* reading; the request body may still be written */
+    X_INTERIM, /* a 1xx head lies in the input until the owner took it */
+    X_BODY,
+    X_TUNNEL,
+    X_DONE,
+    X_FAILED,
+};
+
+enum exchange_verdict { X_CONTINUE, X_WAIT };
+
+#define EXCHANGE_FIELDS_MAX 200u
+#define EXCHANGE_TRAILERS_MAX 4096u
+#define EXCHANGE_INTERIM_MAX 32u
+#define EXCHANGE_ATTEMPTS_MAX 8u
+
+struct exchange {
+    enum exchange_step step;
+    struct upstream *upstream;
+    struct pool *pool;
+    struct task *owner; /* borrowed */
+    struct task task;
+    struct timer timer; /* of the present phase */
+    struct timer total;
+    struct exchange_request request;
+    uint64_t started_us, phase_us;
+
+    /* connecting */
+    struct pool_place place;
+    struct conn *conn;
+    struct dns_waiter dns;
+    struct dns_answer addresses;
+    unsigned address, server, servers_tried;
+    bool fresh;       /* an idle connection will not do: it is a retry */
+    uint8_t retries;
+    enum exchange_error attempt_error; /* of the last attempt to connect */
+
+    /* the request on its way */
+    struct iovec out[8]; /* bytes of ours still to be sent, in order, before anything of the owner's */
+    int out_at, out_count;
+    char frame[20];      /* the size line of the present chunk */
+    uint8_t frame_at, frame_len;
+    uint64_t chunk_left, body_left;
+    struct view trailers_out;
+    bool sent_any, body_started, body_ended, write_blocked, write_dead;
+
+    /* the response */
+    size_t scanned, interim_len, head_len;
+    unsigned interim_count;
+    struct http_response response;
+    char *block; /* holds the head */
+    uint32_t block_cap, block_at;
+    uint64_t left; /* of a body with known length */
+    struct http1_chunked decoder;
+    size_t run;    /* decoded bytes at the front of the input */
+    bool mid_chunk, read_waiting, have_head;
+    struct text trailers;
+
+    enum exchange_error error;
+    struct exchange_timing timing;
+    char detail[96];
+    struct field fields[EXCHANGE_FIELDS_MAX];
+    char trailers_memory[EXCHANGE_TRAILERS_MAX];
+};
+
+/* Ends the exchange with an error; the connection is closed, the head stays readable. */
+void exchange_fail(struct exchange *x, enum exchange_error error, const char *detail);
+/* The connection broke (error 0: ended) before the final head: tries again where that is safe, else fails. */
+enum exchange_verdict exchange_broken(struct exchange *x, int error);
+/* 0: no timer. */
+void exchange_arm(struct exchange *x, uint32_t after_ms);
+
+/* Puts the head (and, if the owner is ahead of us, the end) in line. */
+void exchange_queue_head(struct exchange *x);
+enum exchange_verdict exchange_step_send(struct exchange *x);
+enum exchange_verdict exchange_step_head(struct exchange *x);
+
+/* Sends what stands in line. 0, -EAGAIN, -EPIPE. */
+int exchange_flush(struct exchange *x);
+void exchange_queue_end(struct exchange *x);
+bool exchange_request_sent(const struct exchange *x);

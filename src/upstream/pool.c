@@ -1,0 +1,226 @@
+/* Connections of one loop to one upstream.
+ *
+ *   new -> in use -> idle -> in use ... -> closed
+ *
+ * While in use a connection belongs to its exchange; while idle to the pool, which closes it when its time is over, when
+ * the peer closes, or when the peer says something nobody asked for. The limit counts both kinds. When a connection
+ * becomes free the first in the queue is woken and tries again; it keeps its place until it succeeds, so nobody can
+ * overtake it. */
+#include "upstream/pool.h"
+
+#include "base/check.h"
+#include "base/heap.h"
+
+#include <errno.h>
+
+int pool_get(struct pool **ret, struct upstream *upstream, struct loop *loop)
+{
+    unsigned index = loop_index(loop), count = upstream->server_count;
+    struct pool *pool;
+
+    CHECK(index < upstream->options.loops);
+    pool = atomic_load_explicit(&upstream->pools[index], memory_order_relaxed);
+    if (!pool) {
+        pool = heap_zalloc(sizeof(*pool) + count * sizeof(pool->servers[0]));
+        if (!pool)
+            return -ENOMEM;
+        pool->upstream = upstream;
+        pool->loop = loop;
+        pool->next_server = index; /* loops start at different servers */
+        list_init(&pool->waiting);
+        for (unsigned i = 0; i < count; i++)
+            list_init(&pool->servers[i].idle);
+        atomic_store_explicit(&upstream->pools[index], pool, memory_order_release);
+    }
+    *ret = pool;
+    return 0;
+}
+
+void pool_free(struct pool *pool)
+{
+    if (!pool)
+        return;
+    CHECK(list_empty(&pool->waiting));
+    for (unsigned i = 0; i < pool->upstream->server_count; i++) {
+        while (!list_empty(&pool->servers[i].idle))
+            conn_close(CONTAINER_OF(pool->servers[i].idle.next, struct conn, link));
+        tls_session_clear(&pool->servers[i].session);
+    }
+    CHECK(pool_counter(pool, POOL_OPEN) == 0);
+    heap_free(pool);
+}
+
+unsigned pool_pick_server(struct pool *pool)
+{
+    return pool->next_server++ % pool->upstream->server_count;
+}
+
+static bool below_limit(const struct pool *pool)
+{
+    return pool->upstream->loop_connections == 0 ||
+           pool_counter(pool, POOL_OPEN) < pool->upstream->loop_connections;
+}
+
+static void wake_first(struct pool *pool)
+{
+    if (list_empty(&pool->waiting) || (!below_limit(pool) && pool_counter(pool, POOL_IDLE) == 0))
+        return;
+    task_wake(CONTAINER_OF(pool->waiting.next, struct pool_place, link)->task);
+}
+
+/* ---- idle connections ---- */
+
+static void idle_end(struct conn *conn)
+{
+    list_remove(&conn->link);
+    timer_clear(&conn->timer);
+    task_cancel(&conn->task);
+    conn->idle = false;
+    pool_count(conn->pool, POOL_IDLE, (uint64_t)-1);
+}
+
+/* True when the peer neither closed nor said anything: then the connection may carry a request. TLS records without
+ * data (session tickets) are taken in passing. */
+static bool is_quiet(struct conn *conn)
+{
+    conn->sock.readable = true;
+    return !conn->sock.hangup && sock_fill(&conn->sock, LOOP_BLOCK_SIZE) == -EAGAIN && conn->sock.error == 0;
+}
+
+static void idle_run(struct task *task)
+{
+    struct conn *conn = CONTAINER_OF(task, struct conn, task);
+
+    if (conn->timer.fired || !is_quiet(conn))
+        conn_close(conn);
+}
+
+static struct conn *take_idle(struct pool *pool, unsigned server, bool careful)
+{
+    struct node *idle = &pool->servers[server].idle;
+
+    while (!list_empty(idle)) {
+        struct conn *conn = CONTAINER_OF(idle->next, struct conn, link);
+
+        if (conn->sock.hangup || conn->sock.error || (careful && !is_quiet(conn))) {
+            conn_close(conn);
+            continue;
+        }
+        idle_end(conn);
+        return conn;
+    }
+    return NULL;
+}
+
+static struct conn *take_any_idle(struct pool *pool, bool careful)
+{
+    for (unsigned i = 0; i < pool->upstream->server_count; i++) {
+        struct conn *conn = take_idle(pool, i, careful);
+
+        if (conn)
+            return conn;
+    }
+    return NULL;
+}
+
+static struct conn *conn_new(struct pool *pool, unsigned server)
+{
+    struct conn *conn = heap_zalloc(sizeof(*conn));
+
+    if (!conn)
+        return NULL;
+    conn->pool = pool;
+    conn->server = server;
+    conn->sock.io.fd = -1;
+    list_init(&conn->link);
+    task_init(&conn->task, pool->loop, idle_run);
+    timer_init(&conn->timer, &conn->task);
+    pool_count(pool, POOL_OPEN, 1);
+    return conn;
+}
+
+void conn_close(struct conn *conn)
+{
+    struct pool *pool = conn->pool;
+
+    if (conn->idle)
+        idle_end(conn);
+    sock_close(&conn->sock);
+    heap_free(conn);
+    pool_count(pool, POOL_OPEN, (uint64_t)-1);
+    wake_first(pool);
+}
+
+void conn_release(struct conn *conn)
+{
+    struct pool *pool = conn->pool;
+    const struct upstream_options *options = &pool->upstream->options;
+
+    /* Bytes behind the response must not become the answer to the next request; while `readable` is set nobody knows
+     * whether there are any. */
+    if (pool_counter(pool, POOL_IDLE) >= options->max_idle ||
+        (options->max_requests && conn->requests >= options->max_requests) ||
+        (conn->sock.readable && !is_quiet(conn))) {
+        conn_close(conn);
+        return;
+    }
+    conn->sock.task = &conn->task;
+    conn->idle = true;
+    list_push_front(&pool->servers[conn->server].idle, &conn->link);
+    if (options->idle_timeout_ms)
+        timer_set(&conn->timer, options->idle_timeout_ms);
+    pool_count(pool, POOL_IDLE, 1);
+    wake_first(pool);
+}
+
+/* ---- the queue ---- */
+
+void pool_leave_queue(struct pool *pool, struct pool_place *place)
+{
+    if (!place->queued)
+        return;
+    list_remove(&place->link);
+    place->queued = false;
+    pool_count(pool, POOL_WAITING, (uint64_t)-1);
+    wake_first(pool);
+}
+
+static int enqueue(struct pool *pool, struct pool_place *place)
+{
+    if (place->queued)
+        return -EAGAIN;
+    if (pool_counter(pool, POOL_WAITING) >= pool->upstream->options.max_waiting)
+        return -EBUSY;
+    list_push(&pool->waiting, &place->link);
+    place->queued = true;
+    pool_count(pool, POOL_WAITING, 1);
+    return -EAGAIN;
+}
+
+int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, struct pool_place *place,
+                 struct conn **ret)
+{
+    bool my_turn = fresh || list_empty(&pool->waiting) || pool->waiting.next == &place->link;
+    struct conn *conn;
+
+    if (!my_turn)
+        return enqueue(pool, place);
+    conn = fresh ? NULL : take_idle(pool, server, careful);
+    if (!conn && !below_limit(pool)) {
+        conn = take_any_idle(pool, careful);
+        if (conn && fresh) {
+            conn_close(conn);
+            conn = NULL;
+        }
+        if (!conn && !below_limit(pool))
+            return enqueue(pool, place);
+    }
+    if (!conn) {
+        conn = conn_new(pool, server);
+        if (!conn)
+            return -ENOMEM;
+    }
+    pool_leave_queue(pool, place);
+    *ret = conn;
+    return 0;
+}
