@@ -17,10 +17,9 @@ enum {
     SLOTS = 512, /* at most an eighth full: probes are short */
 };
 
-static const struct view names[FIELD_COUNT] = {
-    [FIELD_OTHER] = { "", 0 },
+static const struct view names[FIELD_COUNT] = { [FIELD_OTHER] = { "", 0 },
 #define X(id, name) [FIELD_##id] = { name, sizeof(name) - 1 },
-    FIELD_LIST(X)
+                                                FIELD_LIST(X)
 #undef X
 };
 
@@ -245,15 +244,12 @@ bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)
     case FIELD_TRAILER:
     case FIELD_TRANSFER_ENCODING:
     case FIELD_UPGRADE:
-    case FIELD_HTTP2_SETTINGS:
-        return true;
+    case FIELD_HTTP2_SETTINGS: return true;
     /* These are for every recipient and must not be named by Connection (RFC 9110 §7.6.1): a peer that does so anyway
      * must not be able to take away framing, routing or what forbids storing. */
     case FIELD_HOST:
     case FIELD_CONTENT_LENGTH:
-    case FIELD_CACHE_CONTROL:
-        return false;
-    default:
-        return fields_has(fields, FIELD_CONNECTION) && fields_list_has(fields, FIELD_CONNECTION, field->name);
+    case FIELD_CACHE_CONTROL: return false;
+    default: return fields_has(fields, FIELD_CONNECTION) && fields_list_has(fields, FIELD_CONNECTION, field->name);
     }
 }

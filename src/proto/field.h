@@ -80,7 +80,7 @@ enum field_id {
 #define X(id, name) FIELD_##id,
     FIELD_LIST(X)
 #undef X
-    FIELD_COUNT
+        FIELD_COUNT
 };
 
 struct field {

@@ -30,17 +30,17 @@ enum http_body {
 /* Why a message was refused: picks the status and is named in logs. */
 enum http1_error {
     HTTP1_OK,
-    HTTP1_BAD_REQUEST_LINE,     /* 400 */
-    HTTP1_BAD_VERSION,          /* 505: well-formed HTTP/x.y with x != 1 */
-    HTTP1_TARGET_TOO_LONG,      /* 414 */
-    HTTP1_HEAD_TOO_LARGE,       /* 431 */
-    HTTP1_TOO_MANY_FIELDS,      /* 431 */
-    HTTP1_BAD_FIELD_NAME,       /* 400: includes space before colon and obs-fold */
-    HTTP1_BAD_FIELD_VALUE,      /* 400: bare CR, LF, NUL, other controls */
-    HTTP1_BAD_HOST,             /* 400: missing in 1.1, several, or invalid */
-    HTTP1_BAD_CONTENT_LENGTH,   /* 400: not digits, several that differ, overflow */
-    HTTP1_BAD_TRANSFER_ENCODING,/* 400: with Content-Length, not ending in chunked, in HTTP/1.0 */
-    HTTP1_UNSUPPORTED_CODING,   /* 501: a transfer coding other than chunked before the final chunked */
+    HTTP1_BAD_REQUEST_LINE,      /* 400 */
+    HTTP1_BAD_VERSION,           /* 505: well-formed HTTP/x.y with x != 1 */
+    HTTP1_TARGET_TOO_LONG,       /* 414 */
+    HTTP1_HEAD_TOO_LARGE,        /* 431 */
+    HTTP1_TOO_MANY_FIELDS,       /* 431 */
+    HTTP1_BAD_FIELD_NAME,        /* 400: includes space before colon and obs-fold */
+    HTTP1_BAD_FIELD_VALUE,       /* 400: bare CR, LF, NUL, other controls */
+    HTTP1_BAD_HOST,              /* 400: missing in 1.1, several, or invalid */
+    HTTP1_BAD_CONTENT_LENGTH,    /* 400: not digits, several that differ, overflow */
+    HTTP1_BAD_TRANSFER_ENCODING, /* 400: with Content-Length, not ending in chunked, in HTTP/1.0 */
+    HTTP1_UNSUPPORTED_CODING,    /* 501: a transfer coding other than chunked before the final chunked */
     HTTP1_BAD_STATUS_LINE,
     HTTP1_BAD_CHUNK,
     HTTP1_ERROR_COUNT
@@ -58,7 +58,7 @@ struct http1_limits {
 struct http_request {
     enum http_method method;
     struct view method_name;
-    struct view target;    /* as received */
+    struct view target; /* as received */
     /* Split of the target (RFC 9112 §3.2). Absolute-form gives scheme and authority; origin-form leaves scheme empty. */
     struct view scheme;
     struct view authority; /* absolute-form's, else Host's; the valid one to use. Empty only in HTTP/1.0 without Host */
@@ -68,17 +68,17 @@ struct http_request {
     uint8_t minor;         /* HTTP/1.minor, 0 or 1 */
     bool keep_alive;       /* what version and Connection say */
     bool expect_continue;
-    enum http_body body;   /* NONE, LENGTH or CHUNKED */
+    enum http_body body;     /* NONE, LENGTH or CHUNKED */
     uint64_t content_length; /* with BODY_LENGTH; may be 0 */
-    struct fields fields;  /* caller provides memory with fields_init() before parsing */
+    struct fields fields;    /* caller provides memory with fields_init() before parsing */
 };
 
 struct http_response {
     uint16_t status; /* 100..999 */
     struct view reason;
     uint8_t minor;
-    bool keep_alive; /* version and Connection; false too when body == BODY_EOF */
-    enum http_body body; /* after applying request method and status (RFC 9112 §6.3) */
+    bool keep_alive;         /* version and Connection; false too when body == BODY_EOF */
+    enum http_body body;     /* after applying request method and status (RFC 9112 §6.3) */
     uint64_t content_length; /* valid when body == BODY_LENGTH; for HEAD and 304 also when has_content_length */
     bool has_content_length;
     struct fields fields;
@@ -103,8 +103,8 @@ struct http1_chunked {
     uint64_t left;     /* data bytes still to come in this chunk */
     uint32_t overhead; /* bytes of chunk extensions, then of trailers, so far; limited */
     uint8_t state;
-    uint8_t digits;    /* of the size being read */
-    bool done;         /* last chunk and trailers consumed */
+    uint8_t digits; /* of the size being read */
+    bool done;      /* last chunk and trailers consumed */
 };
 
 /* Consumes framing from the start of `input` up to the next data bytes. Returns bytes consumed (>= 0) with

@@ -50,15 +50,11 @@ static int size_byte(struct http1_chunked *decoder, char c)
     if (decoder->digits == 0)
         return -EBADMSG;
     switch (c) {
-    case '\r':
-        return AT_SIZE_LF;
-    case ';':
-        return AT_EXTENSION;
+    case '\r': return AT_SIZE_LF;
+    case ';': return AT_EXTENSION;
     case ' ':
-    case '\t':
-        return AT_EXTENSION_SPACE; /* bad white space is allowed before ';' only, §7.1.1 */
-    default:
-        return -EBADMSG;
+    case '\t': return AT_EXTENSION_SPACE; /* bad white space is allowed before ';' only, §7.1.1 */
+    default: return -EBADMSG;
     }
 }
 
@@ -86,8 +82,7 @@ static int trailer_byte(struct http1_chunked *decoder, char c)
         if (c == '\r')
             return AT_TRAILER_LF;
         return scan_is(c, SCAN_VALUE) ? AT_TRAILER_VALUE : -EBADMSG;
-    default:
-        return c == '\n' ? AT_TRAILER_START : -EBADMSG;
+    default: return c == '\n' ? AT_TRAILER_START : -EBADMSG;
     }
 }
 
@@ -95,8 +90,7 @@ static int trailer_byte(struct http1_chunked *decoder, char c)
 static int framing_byte(struct http1_chunked *decoder, char c)
 {
     switch ((enum chunked_state)decoder->state) {
-    case AT_SIZE:
-        return size_byte(decoder, c);
+    case AT_SIZE: return size_byte(decoder, c);
     case AT_EXTENSION_SPACE:
         if (++decoder->overhead > EXTENSIONS_MAX)
             return -EBADMSG;
@@ -105,16 +99,11 @@ static int framing_byte(struct http1_chunked *decoder, char c)
         if (++decoder->overhead > EXTENSIONS_MAX)
             return -EBADMSG;
         return c == '\r' ? AT_SIZE_LF : scan_is(c, SCAN_VALUE) ? AT_EXTENSION : -EBADMSG;
-    case AT_SIZE_LF:
-        return c == '\n' ? size_end(decoder) : -EBADMSG;
-    case AT_DATA_CR:
-        return c == '\r' ? AT_DATA_LF : -EBADMSG;
-    case AT_DATA_LF:
-        return c == '\n' ? AT_SIZE : -EBADMSG;
-    case AT_END_LF:
-        return c == '\n' ? AT_END_LF : -EBADMSG;
-    case AT_DATA:
-        return -EBADMSG; /* not framing: never asked */
+    case AT_SIZE_LF: return c == '\n' ? size_end(decoder) : -EBADMSG;
+    case AT_DATA_CR: return c == '\r' ? AT_DATA_LF : -EBADMSG;
+    case AT_DATA_LF: return c == '\n' ? AT_SIZE : -EBADMSG;
+    case AT_END_LF: return c == '\n' ? AT_END_LF : -EBADMSG;
+    case AT_DATA: return -EBADMSG; /* not framing: never asked */
     default:
         if (++decoder->overhead > TRAILERS_MAX)
             return -EBADMSG;

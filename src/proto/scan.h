@@ -12,10 +12,10 @@
 #endif
 
 enum {
-    SCAN_TOKEN = 1, /* tchar, RFC 9110 §5.6.2 */
-    SCAN_VALUE = 2, /* field-value bytes: HTAB, SP, VCHAR, obs-text (§5.5) */
-    SCAN_TARGET = 4,/* request target: visible ASCII without '#', which never travels (RFC 9112 §3.2) */
-    SCAN_HOST = 8,  /* unreserved (RFC 3986 §2.3) */
+    SCAN_TOKEN = 1,  /* tchar, RFC 9110 §5.6.2 */
+    SCAN_VALUE = 2,  /* field-value bytes: HTAB, SP, VCHAR, obs-text (§5.5) */
+    SCAN_TARGET = 4, /* request target: visible ASCII without '#', which never travels (RFC 9112 §3.2) */
+    SCAN_HOST = 8,   /* unreserved (RFC 3986 §2.3) */
 };
 
 extern const uint8_t scan_class[256];

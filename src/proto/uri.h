@@ -19,7 +19,7 @@ struct uri {
     struct view query;  /* without '?'; ptr == NULL when there is no '?' */
     uint16_t port;      /* given, else 80 or 443 */
     bool https;
-    bool ipv6;          /* host is an IPv6 literal, to be written in brackets */
+    bool ipv6; /* host is an IPv6 literal, to be written in brackets */
 };
 
 /* host [":" port] of Host, CONNECT or a URL. Stricter than RFC 3986 on purpose: host names of unreserved characters only

@@ -111,10 +111,10 @@ static void hop_by_hop_fields(void **state)
         struct view name;
         bool hop;
     } rows[] = {
-        { { "Connection", 10 }, true },     { { "Keep-Alive", 10 }, true }, { { "TE", 2 }, true },
-        { { "Transfer-Encoding", 17 }, true }, { { "Upgrade", 7 }, true },  { { "X-Named", 7 }, true },
-        { { "X-Other", 7 }, false },        { { "Host", 4 }, false },       { { "Cache-Control", 13 }, false },
-        { { "Content-Length", 14 }, false }, { { "Cookie", 6 }, true },     { { "Accept", 6 }, false },
+        { { "Connection", 10 }, true },        { { "Keep-Alive", 10 }, true }, { { "TE", 2 }, true },
+        { { "Transfer-Encoding", 17 }, true }, { { "Upgrade", 7 }, true },     { { "X-Named", 7 }, true },
+        { { "X-Other", 7 }, false },           { { "Host", 4 }, false },       { { "Cache-Control", 13 }, false },
+        { { "Content-Length", 14 }, false },   { { "Cookie", 6 }, true },      { { "Accept", 6 }, false },
     };
     struct field memory[32];
     struct fields fields;
@@ -122,7 +122,8 @@ static void hop_by_hop_fields(void **state)
     (void)state;
     fields_init(&fields, memory, 32);
     assert_int_equal(fields_add(&fields, FIELD_CONNECTION, VIEW("connection"),
-                                VIEW("close, x-named, host, cache-control, content-length, cookie")), 0);
+                                VIEW("close, x-named, host, cache-control, content-length, cookie")),
+                     0);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct field field = { .name = rows[i].name, .id = (uint16_t)field_lookup(rows[i].name) };
 

@@ -31,7 +31,10 @@ struct bad_row {
     struct view head;
     enum http1_error error;
 };
-#define ROW(text, e) { { text, sizeof(text) - 1 }, HTTP1_##e }
+#define ROW(text, e) \
+    { \
+        { text, sizeof(text) - 1 }, HTTP1_##e \
+    }
 #define H "Host: a\r\n"
 #define GET "GET / HTTP/1.1\r\n"
 
@@ -92,7 +95,9 @@ static const struct bad_row bad[] = {
     ROW(GET H "A: b\0c\r\n\r\n", BAD_FIELD_VALUE),
     ROW(GET H "A: b\x0b\r\n\r\n", BAD_FIELD_VALUE),
     ROW(GET H "A: 0123456789abcdef0123456789abcde\x7f\r\n\r\n", BAD_FIELD_VALUE),
-    ROW(GET H "Transfer-Encoding: \x0b" "chunked\r\n\r\n", BAD_FIELD_VALUE),
+    ROW(GET H "Transfer-Encoding: \x0b"
+              "chunked\r\n\r\n",
+        BAD_FIELD_VALUE),
     /* Host */
     ROW(GET "\r\n", BAD_HOST),
     ROW(GET H H "\r\n", BAD_HOST),
@@ -254,7 +259,8 @@ static void targets(void **state)
         struct view head;
         const char *scheme, *authority, *path, *query;
     } rows[] = {
-#define T(line, ...) { { line " HTTP/1.1\r\nHost: h:1\r\n\r\n", sizeof(line " HTTP/1.1\r\nHost: h:1\r\n\r\n") - 1 }, __VA_ARGS__ }
+#define T(line, ...) \
+    { { line " HTTP/1.1\r\nHost: h:1\r\n\r\n", sizeof(line " HTTP/1.1\r\nHost: h:1\r\n\r\n") - 1 }, __VA_ARGS__ }
         T("GET /", "", "h:1", "/", NULL),
         T("GET /?", "", "h:1", "/", ""),
         T("GET //x/../y?a?b", "", "h:1", "//x/../y", "a?b"),
@@ -378,9 +384,12 @@ static void limits_are_exact(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(malformed_heads_are_refused), cmocka_unit_test(pieces_equal_the_whole),
-        cmocka_unit_test(byte_by_byte),                cmocka_unit_test(targets),
-        cmocka_unit_test(methods),                     cmocka_unit_test(persistence_and_framing),
+        cmocka_unit_test(malformed_heads_are_refused),
+        cmocka_unit_test(pieces_equal_the_whole),
+        cmocka_unit_test(byte_by_byte),
+        cmocka_unit_test(targets),
+        cmocka_unit_test(methods),
+        cmocka_unit_test(persistence_and_framing),
         cmocka_unit_test(limits_are_exact),
     };
 
