@@ -122,9 +122,14 @@ static int make_admin(struct runtime *node, const struct site *site)
     return r;
 }
 
+/* From the parsed parts: port 0 (the system chooses) is fine for listeners, which address_parse() refuses. */
 static int option_to_address(const struct option_address *from, struct address *ret)
 {
-    return address_parse(from->text, 0, ret);
+    struct view host = from->host.len ? from->host : VIEW("::");
+
+    if (from->path.len)
+        return address_parse(from->text, 0, ret);
+    return address_parse_ip(view_eq(host, VIEW("localhost")) ? VIEW("127.0.0.1") : host, from->port, ret);
 }
 
 static void close_from(const int fds[], unsigned from, unsigned count)
