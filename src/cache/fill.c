@@ -98,6 +98,7 @@ static void fill_free(struct fill *fill)
     for (unsigned i = 0; i < fill->interim_count; i++)
         heap_free((char *)(uintptr_t)fill->interims[i].ptr);
     heap_free((char *)(uintptr_t)fill->trailers.ptr);
+    heap_free(fill->own_key);
     object_unref(fill->object);
     object_unref(fill->stored);
     fill->keep->release(fill->keep);

@@ -307,6 +307,22 @@ static enum why judge(struct fill *fill, const struct http_response *response, c
     return WHY_NONE;
 }
 
+/* A response to POST is stored for later GETs of its target (RFC 9110 §9.3.3): under their key. */
+static bool take_get_key(struct fill *fill)
+{
+    size_t cap = fill->key.text.len + fill->request.target.len + fill->request.authority.len + 256;
+    struct text text = text_make(heap_alloc(cap), cap);
+
+    if (!text.ptr)
+        return false;
+    fill->own_key = text.ptr;
+    if (key_build_url(&fill->policy->key, fill->policy->scope, fill->scheme, fill->request.authority, fill->request.path,
+                      fill->request.query, &text) < 0)
+        return false;
+    fill->key = key_of(text_view(&text));
+    return true;
+}
+
 static void open_object(struct fill *fill, const struct http_response *response, struct text *buffer)
 {
     char vary_memory[1024], values_memory[2048];
@@ -319,6 +335,8 @@ static void open_object(struct fill *fill, const struct http_response *response,
     freshness_compute(&response->fields, response->status, &fill->policy->freshness, fill->request_ms, clock_wall_ms(),
                       &freshness);
     why = judge(fill, response, &freshness, &vary, &values);
+    if (why == WHY_NONE && !method_is_cacheable(fill->request.method) && !take_get_key(fill))
+        why = WHY_NO_MEMORY;
     rules.storing = why == WHY_NONE;
     rules.strip_cookies = rules.storing && fill->policy->storable.set_cookie == SET_COOKIE_STRIP;
     rules.whole = response->status == 206 && (rules.storing || fill->completing);

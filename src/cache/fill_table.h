@@ -29,6 +29,7 @@ struct fill {
     struct field *field_list;
     struct view scheme, url;
     struct key key;
+    char *own_key;      /* holds key.text when it is not the request's own (POST) */
     struct object *stored;
     int64_t request_ms; /* wall clock when it started */
     uint64_t started_us;

@@ -170,8 +170,9 @@ static enum flow settle_object(struct req *r, const struct fill_view *look)
     r->now_ms = loop_wall_ms(r->hl->loop);
     r->stored_flag = look->outcome == FILL_STORING;
     r->outcome = r->collapsed ? OUTCOME_COLLAPSED : look->outcome == FILL_STORING ? OUTCOME_MISS : OUTCOME_BYPASS;
-    if (look->outcome == FILL_PASSING && look->why != WHY_NONE && r->why != WHY_METHOD && r->why != WHY_PASS_MARKER &&
-        r->why != WHY_BYPASS_ROUTE)
+    /* Why it was not kept says more than "a miss"; not for a HEAD, which is never kept, and not over a reason to bypass. */
+    if (look->outcome == FILL_PASSING && look->why != WHY_NONE && look->why != WHY_METHOD && r->why != WHY_METHOD &&
+        r->why != WHY_PASS_MARKER && r->why != WHY_BYPASS_ROUTE)
         r->why = look->why;
     if (look->outcome == FILL_FRESHENED) {
         r->outcome = OUTCOME_REVALIDATED;

@@ -78,6 +78,7 @@ struct req {
     struct http1_chunked decoder;
     uint64_t body_left;
     uint64_t body_seen;
+    size_t chunk_pending;      /* decoded bytes of a chunked body, in the socket's buffer, not yet taken */
     struct text body_trailers;
     bool body_done, body_end_written;
     bool timer_chosen;         /* this wait has a limit */

@@ -15,14 +15,20 @@ static int next_bytes(struct req *r, struct view *ret)
         r->body_done = r->body_left == 0;
         return 0;
     }
-    if (!r->body_trailers.ptr)
-        r->body_trailers = text_make(arena_alloc(&r->arena, 1024), 1024);
-    used = http1_chunked_next(&r->decoder, sock_input(sock), ret, r->body_trailers.ptr ? &r->body_trailers : NULL);
-    if (used < 0)
-        return used;
-    sock_consume(sock, (size_t)used);
-    /* Consuming may have given the block back only when nothing was left, and then there is no data either. */
-    r->body_done = r->decoder.done;
+    /* The decoder counts a run as taken when it shows it; what the origin did not take yet is remembered here. */
+    if (r->chunk_pending == 0) {
+        struct view run;
+
+        if (!r->body_trailers.ptr)
+            r->body_trailers = text_make(arena_alloc(&r->arena, 1024), 1024);
+        used = http1_chunked_next(&r->decoder, sock_input(sock), &run, r->body_trailers.ptr ? &r->body_trailers : NULL);
+        if (used < 0)
+            return used;
+        sock_consume(sock, (size_t)used);
+        r->chunk_pending = run.len;
+        r->body_done = r->decoder.done;
+    }
+    *ret = view_first(sock_input(sock), r->chunk_pending);
     return 0;
 }
 
@@ -34,7 +40,7 @@ static void took(struct req *r, size_t len)
         r->body_left -= len;
         r->body_done = r->body_left == 0;
     } else {
-        r->decoder.left -= len;
+        r->chunk_pending -= len;
     }
 }
 

@@ -114,7 +114,7 @@ static const struct option tls_table[] = {
 };
 
 static const struct option keepalive_table[] = {
-    { .name = "max_idle", .type = OPTION_INT, .offset = MEMBER(site_keepalive, max_idle), .preset = "32",
+    { .name = "max_idle", .type = OPTION_INT, .offset = MEMBER(site_keepalive, max_idle), .preset = "256",
       .max = 100000, .help = "Idle connections kept per server and event loop; 0: none." },
     { .name = "idle_timeout", .type = OPTION_DURATION, .offset = MEMBER(site_keepalive, idle_timeout),
       .preset = "4s", .max = HOURS(24),
@@ -227,8 +227,6 @@ static const struct option route_table[] = {
       .help = "Freshness of responses that state none (RFC 9111 §4.2.2)." },
     { .name = "pass_marker", .type = OPTION_DURATION, .offset = MEMBER(site_route, pass_marker), .preset = "60s",
       .max = HOURS(24), .help = "How long it is remembered that a key cannot be stored, so that nobody waits for it." },
-    { .name = "min_uses", .type = OPTION_INT, .offset = MEMBER(site_route, min_uses), .preset = "1", .min = 1,
-      .max = 100, .help = "A response is stored at this many requests for its key." },
     { .name = "cache_status", .type = OPTION_BOOL, .offset = MEMBER(site_route, cache_status), .preset = "true",
       .help = "Whether answers carry `Cache-Status`." },
     { .name = "server_timing", .type = OPTION_BOOL, .offset = MEMBER(site_route, server_timing), .preset = "true",
@@ -241,9 +239,6 @@ static const struct option route_table[] = {
 static const struct option headers_table[] = {
     { .name = "request_id", .type = OPTION_STRING, .offset = MEMBER(site_header, request_id),
       .preset = "X-Request-Id", .flags = OPTION_TOKEN, .help = "Name of the field that carries the request id." },
-    { .name = "cache_control", .type = OPTION_STRINGS, .offset = MEMBER(site_header, cache_control),
-      .preset = "Doorstep-Cache-Control, CDN-Cache-Control", .flags = OPTION_TOKEN,
-      .help = "Targeted cache-control fields (RFC 9213), the strongest first." },
     { .name = NULL },
 };
 

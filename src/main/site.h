@@ -136,7 +136,6 @@ struct site_route {
     bool via;
     struct site_heuristic heuristic;
     uint64_t pass_marker; /* how long "this key is not cacheable" is remembered */
-    uint64_t min_uses;    /* store on the Nth request for the key */
     bool cache_status;
     bool server_timing;
     bool request_id;
@@ -144,7 +143,6 @@ struct site_route {
 
 struct site_header {
     struct view request_id;
-    struct option_strings cache_control; /* targeted fields (RFC 9213), the strongest first */
 };
 
 struct site_purge {
