@@ -65,8 +65,13 @@ enum flow reply_text(struct req *r, int status, const char *content_type, struct
         text_u64(&t, body.len);
         text_lit(&t, "\r\n");
     }
-    if (status == 405)
-        text_lit(&t, "Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    if (status == 405) {
+        text_lit(&t, "Allow: ");
+        text_put(&t, r->allow ? view_str(r->allow) : VIEW("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        text_lit(&t, "\r\n");
+    }
+    if (status == 401)
+        text_lit(&t, "WWW-Authenticate: Bearer realm=\"doorstep admin\"\r\n");
     if (status >= 400)
         text_lit(&t, "Cache-Control: no-store\r\n");
     head_fields(r, &t);

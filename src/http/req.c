@@ -113,6 +113,7 @@ enum flow step_route(struct req *r)
         r->close = r->close || r->request.body != BODY_NONE;
         r->hl->server->admin(r->hl->server->admin_arg, r->hl->loop, &r->request, VIEW_NONE, r->conn->local, &answer);
         r->error_body = answer.body;
+        r->allow = answer.allow;
         return reply_text(r, answer.status, answer.content_type, answer.body);
     }
     if (r->request.method == METHOD_TRACE)

@@ -96,6 +96,7 @@ struct req {
     bool error_made;           /* we made this answer */
     struct view error_body;
     const char *proxy_error;
+    const char *allow;         /* methods for a 405; NULL: those that routes take */
     struct field field_list[REQ_FIELDS_MAX];
     char memory[];             /* first arena block: the rest of the pooled block */
 };
