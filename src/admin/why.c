@@ -3,7 +3,8 @@
  * The numbers are those the node decides with (object_times); where the lifetime came from is read again from the stored
  * head, which still has the fields that gave it. The same facts are written as JSON or as text for people.
  *
- * Values of other people's request headers are not shown: of a variant's Vary values only the two that name a format
+ * Query values are not shown, not even the asker's: the page gets pasted into tickets. Values of other people's request headers
+ * are not shown: of a variant's Vary values only the two that name a format
  * (Accept-Encoding, Accept-Language) are printed, others as a short hash that tells variants apart. */
 #include "admin/answer.h"
 #include "base/heap.h"
@@ -15,6 +16,7 @@
 
 #define URL_MAX 16384u
 #define FIELDS_MAX 512u
+#define KEY_SHOWN_MAX 8192u
 
 struct why_page {
     struct admin *admin;
@@ -106,6 +108,23 @@ static void find_decision(struct why_page *page)
     page->decision = decide(&input);
 }
 
+/* The key of a GET without cookies and other headers. */
+static int build_key(const struct why_page *page, const struct uri *uri, struct view authority, struct text *out)
+{
+    struct field none;
+    struct http_request request = {
+        .method = METHOD_GET,
+        .method_name = VIEW("GET"),
+        .authority = authority,
+        .path = uri->path,
+        .query = uri->query,
+    };
+
+    fields_init(&request.fields, &none, 0);
+    return key_build(&page->route->cache.key, page->route->cache.scope, uri->https ? VIEW("https") : VIEW("http"),
+                     &request, out);
+}
+
 static int look_up(struct why_page *page, struct text *key_memory)
 {
     const struct server *server = page->admin->server;
@@ -122,8 +141,7 @@ static int look_up(struct why_page *page, struct text *key_memory)
     page->route = authority.overflow ? NULL : route_find(config, text_view(&authority), uri.path);
     if (!page->route)
         return 0;
-    r = key_build_url(&page->route->cache.key, page->route->cache.scope, uri.https ? VIEW("https") : VIEW("http"),
-                      text_view(&authority), uri.path, uri.query, key_memory);
+    r = build_key(page, &uri, text_view(&authority), key_memory);
     if (r < 0)
         return r;
     page->key_text = text_view(key_memory);
@@ -196,6 +214,53 @@ static struct view vary_text(const struct object *object, char *memory, size_t c
 
     if (object->vary_names.len)
         put_vary(&out, object);
+    return text_view(&out);
+}
+
+/* "a=1&b" -> "a=*&b=*" */
+static void put_query_names(struct text *out, struct view query)
+{
+    struct view rest = query;
+    bool first = true;
+
+    while (rest.ptr) {
+        struct view param = view_cut(&rest, '&');
+
+        text_put(out, first ? VIEW_NONE : VIEW("&"));
+        first = false;
+        if (view_contains(param, '='))
+            text_put(out, view_first(param, view_find(param, '=')));
+        text_lit(out, "=*");
+    }
+}
+
+/* The parts of a key (cache/key.h) with spaces between them; the sixth is the query. */
+static void put_key(struct text *out, struct view key)
+{
+    for (unsigned i = 0; key.len; i++) {
+        struct view digits = view_cut(&key, ':'), part;
+        uint64_t len;
+
+        if (!view_parse_u64(digits, &len) || len > key.len)
+            return;
+        part = view_first(key, (size_t)len);
+        key = view_skip(key, (size_t)len);
+        if (part.len && i)
+            text_char(out, ' ');
+        if (i == 5 && part.len && part.ptr[0] == '?') {
+            text_char(out, '?');
+            put_query_names(out, view_skip(part, 1));
+        } else {
+            text_put(out, part);
+        }
+    }
+}
+
+static struct view key_as_text(const struct why_page *page, char *memory, size_t cap)
+{
+    struct text out = text_make(memory, cap);
+
+    put_key(&out, page->key_text);
     return text_view(&out);
 }
 
@@ -282,6 +347,7 @@ static void json_note(struct text *out, const struct why_page *page)
 static void write_json(struct text *out, void *arg)
 {
     const struct why_page *page = arg;
+    char key[KEY_SHOWN_MAX];
 
     text_char(out, '{');
     json_text(out, "url", page->url);
@@ -293,7 +359,7 @@ static void write_json(struct text *out, void *arg)
     json_text(out, "route", page->route->name);
     json_text(out, "upstream", view_str(page->route->upstream ? upstream_name(page->route->upstream) : NULL));
     json_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
-    json_text(out, "key", page->key_text);
+    json_text(out, "key", key_as_text(page, key, sizeof(key)));
     json_u64(out, "key_cookies", page->route->cache.key.cookie_count);
     json_u64(out, "key_headers", page->route->cache.key.header_count);
     json_text(out, "decision", verdict_name(page->decision.verdict));
@@ -451,6 +517,7 @@ static void text_note(struct text *out, const struct why_page *page)
 static void write_text(struct text *out, void *arg)
 {
     const struct why_page *page = arg;
+    char key[KEY_SHOWN_MAX];
 
     line(out, "url", page->url);
     if (!page->route) {
@@ -460,10 +527,9 @@ static void write_text(struct text *out, void *arg)
     text_printf(out, "%-10s%.*s -> upstream %s, guarantee %.*s\n", "route", VIEW_ARG(page->route->name),
                 page->route->upstream ? upstream_name(page->route->upstream) : "-",
                 VIEW_ARG(guarantee_name(page->route->cache.decide.guarantee)));
-    line(out, "key", page->key_text);
+    line(out, "key", key_as_text(page, key, sizeof(key)));
     if (page->route->cache.key.cookie_count + page->route->cache.key.header_count)
-        line(out, "",
-             VIEW("(requests with the cookies or headers that this route's key names have keys of their own)"));
+        line(out, "", VIEW("(of a request without the cookies and headers that this route's keys contain)"));
     text_decision(out, page);
     if (page->noted)
         text_note(out, page);

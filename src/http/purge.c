@@ -49,12 +49,13 @@ static enum memory_visit visit(struct object *object, void *arg)
     return matcher->purge->soft ? MEMORY_SOFT : MEMORY_DROP;
 }
 
+/* As received: keys do not change the spelling of paths either. */
 static void put_path(struct view path, struct view query, struct text *out)
 {
-    uri_normalize_path(path, out);
+    text_put(out, path);
     if (query.ptr) {
         text_char(out, '?');
-        uri_normalize_path(query, out);
+        text_put(out, query);
     }
 }
 

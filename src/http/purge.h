@@ -1,7 +1,7 @@
 /* Purging what is stored: by URL, by the beginning of URLs, or all of it. Used by the admin listener and the PURGE method.
  *
  * A URL or prefix is absolute ("http://shop.example/a") and then names one host, or begins with '/' and then counts for every
- * host. Its spelling is brought to the form that keys have. The variants of a URL go together, and so do what cookies and
+ * host. Scheme and host are brought to the form that keys have; paths and queries count as they are spelled. The variants of a URL go together, and so do what cookies and
  * headers in the key made of it; a URL's query belongs to it.
  *
  * Fetches in flight for what is purged are doomed first: their clients get their answer, but it is not stored. */
