@@ -149,20 +149,20 @@ sub vcl_deliver { ${full ? '' : 'unset resp.http.Via; unset resp.http.X-Varnish;
 async function startDoorstep(dir, cpu, origin, mode, { memory = '512M', env = {}, prefix = [] } = {}) {
     const port = await freePort();
     const log = path.join(dir, 'access.log');
-    const lean = { via: false, cache_status: false, server_timing: false, request_id: false };
+    const lean = { via: false, cache_status: false, server_timing: false, request_id: false, forwarded: 'none' };
+    const full = { server_timing: false, request_id: false };
+    const rule = { upstream: 'app', ...({ lean, full }[mode] ?? {}) };
     const conf = write(dir, 'site.yaml', JSON.stringify({
         listen: [`127.0.0.1:${port}`],
         threads: 1,
         memory: { size: memory },
+        admin: { enabled: false },
         access_log: mode === 'lean' ? { path: 'off' } : {
             path: log, ...(mode === 'full' ? { format: 'combined', query: true, addresses: 'full' } : {}),
         },
-        limits: { requests_per_connection: 0, connections: 20000, connections_per_client: 0, idle_timeout: '10m' },
+        limits: { requests_per_connection: 0, connections: 16000, connections_per_client: 0, idle_timeout: '10m' },
         upstreams: { app: { servers: [`http://127.0.0.1:${origin}`] } },
-        routes: [{
-            match: '/*', upstream: 'app',
-            ...(mode === 'lean' ? lean : {}), ...(mode === 'full' ? { server_timing: false, request_id: false } : {}),
-        }],
+        routes: [{ match: '/pass/*', cache: false, ...rule }, { match: '/*', ...rule }],
     }, null, 1));
     const server = new Server('Doorstep', cpu, [...prefix, path.join(BUILD, 'doorstep'), 'run', '-c', conf],
         { log: path.join(dir, 'log'), env });
