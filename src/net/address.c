@@ -93,7 +93,7 @@ int address_parse(struct view text, uint16_t default_port, struct address *ret)
         return address_parse_ip(VIEW("::"), port, ret);
     if (address_split(text, default_port, &host, &port) < 0)
         return -EINVAL;
-    if (host.len == 0 && text.ptr[0] == '[')
+    if (text.len == 0 || (host.len == 0 && text.ptr[0] == '['))
         return -EINVAL;
     if (host.len == 0 || view_eq(host, VIEW("*")))
         return address_parse_ip(VIEW("::"), port, ret);

@@ -21,6 +21,7 @@ struct sock {
     bool readable, writable; /* edge flags: true until the kernel said EAGAIN */
     bool hangup;             /* the peer will send no more, though bytes may still be buffered in the kernel */
     bool eof;                /* read end reached */
+    bool reset;              /* both directions are dead */
     bool connecting;
     int error;               /* errno of the first fatal failure, 0 */
 };
@@ -41,7 +42,7 @@ static inline bool sock_is_open(const struct sock *sock)
 /* What has been read and not consumed. */
 static inline struct view sock_input(const struct sock *sock)
 {
-    return view_make(sock->in + sock->in_at, sock->in_len);
+    return sock->in ? view_make(sock->in + sock->in_at, sock->in_len) : VIEW_NONE;
 }
 /* Reads more into the buffer. >0: bytes added. 0: end of input. -EAGAIN: the task will be woken. -ENOBUFS: buffer full at
  * `max` bytes (grows in powers of two from LOOP_BLOCK_SIZE). Other -errno: dead. */
