@@ -135,15 +135,20 @@ int req_fill_input(struct req *r)
     return (int)sock_fill(&r->conn->sock, LOOP_BLOCK_SIZE);
 }
 
-/* A client that closed its side while nothing has been sent yet is gone: a half-closed client that still listens looks the
+/* A client whose connection was reset is gone. One that closed its side while nothing has been sent yet is gone: a half-closed client that still listens looks the
  * same, and waiting for a distant origin on behalf of nobody is the worse mistake (docs/http.md). */
 bool req_client_gone(struct req *r)
 {
     const struct conn *c = r->conn;
     bool body_read = r->request.body == BODY_NONE || r->body_done;
+    int error = 0;
+    socklen_t len = sizeof(error);
 
-    if (c->sock.error)
+    if (c->sock.error || c->sock.reset)
         return true;
+    /* Waiting for more of the body to arrive: nothing is written that would meet the reset. */
+    if (c->sock.hangup && r->step == STEP_DELIVER)
+        return getsockopt(c->sock.io.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0;
     return c->sock.hangup && r->step == STEP_FETCH && body_read && c->sock.in_len == (r->block ? 0 : r->request_bytes.len);
 }
 
