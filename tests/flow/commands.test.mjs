@@ -60,6 +60,13 @@ flow('check survives what is no YAML, empty, or not there', { node: false }, asy
     assert.equal((await run(['check', '-c', '/nowhere.yaml'])).code, 2);
 });
 
+flow('check refuses a path in a server\'s URL: the client\'s path reaches the origin unchanged', { node: false }, async () => {
+    const { code, stderr, stdout } = await check('upstreams: { app: { servers: ["http://10.0.0.5/base"] } }\n'
+        + 'routes: [{ match: "/*", upstream: app }]\n');
+    assert.equal(code, 2);
+    assert.match(stderr + stdout, /:1:\d+.*base/);
+});
+
 flow('run refuses a bad file the same way', { node: false }, async () => {
     const folder = scratch();
     fs.writeFileSync(path.join(folder, 'site.yaml'), 'routs: []\n');

@@ -91,9 +91,3 @@ flow('end-to-end fields pass unchanged, in order, duplicates included', async ({
     assert.equal(seen.header('authorization'), 'Basic Zm9v');
     assert.equal(seen.header('accept-encoding'), 'br');
 });
-
-flow('a path in the upstream\'s URL is put in front', { server: (origin) => `${origin.url}/base` }, async ({ get, origin }) => {
-    origin.answers(pass);
-    await get('/a?b');
-    assert.equal(origin.requests[0].target, '/base/a?b');
-});

@@ -67,7 +67,7 @@ flow('a route may give the window', { route: { stale_while_revalidate: '1000s' }
     await (await origin.expect()).reply({ headers: { 'Cache-Control': 'max-age=600' } });
 });
 
-for (const directive of ['must-revalidate', 'proxy-revalidate', 's-maxage=600', 'no-cache']) {
+for (const directive of ['must-revalidate', 'proxy-revalidate', 'no-cache']) {
     flow(`${directive} forbids stale-while-revalidate and stale on error`, async ({ get, origin }) => {
         origin.answers(stale(`, stale-while-revalidate=1000, stale-if-error=1000, ${directive}`),
             { headers: { 'Cache-Control': 'max-age=600' }, body: 'new' });
@@ -81,6 +81,17 @@ for (const directive of ['must-revalidate', 'proxy-revalidate', 's-maxage=600', 
         await origin.back();
     });
 }
+
+flow('s-maxage forbids stale on error; windows written beside it still count', async ({ get, origin }) => {
+    origin.answers(stale(', s-maxage=600'));
+    await get('/bare');
+    origin.answers(stale(', s-maxage=600, stale-if-error=1000'));
+    await get('/window');
+    await origin.gone();
+    assert.equal((await get('/bare')).status, 502);
+    assert.equal((await get('/window')).text, 'stored');
+    await origin.back();
+});
 
 flow('an origin that refuses connections: stale is served and marked', async ({ get, origin }) => {
     origin.answers(stale());

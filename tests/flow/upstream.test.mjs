@@ -1,7 +1,9 @@
 /* Connections to origins: pools, retries, names, TLS. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { assertHit, flow, Origin, proxyStatus, scratch, siteConfig } from './harness/flow.mjs';
 
@@ -217,9 +219,15 @@ flow('verify: false accepts any certificate', { origin: { tls: pki.other }, upst
     assert.equal((await s.get('/a')).status, 200);
 });
 
-flow('TLS to a server that does not speak it is 502', { server: (origin) => origin.url.replace('http:', 'https:') },
-    async ({ get, origin }) => {
-        origin.answers(async (exchange) => exchange.close());
-        const response = await get('/a');
-        assert.equal(response.status, 502);
-    });
+flow('TLS to a server that does not speak it is 502', { node: false }, async (s) => {
+    const plain = net.createServer((socket) => {
+        socket.on('error', () => {});
+        socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n'));
+    }).listen(0, '127.0.0.1');
+    await once(plain, 'listening');
+    s.after(() => plain.close());
+    s.node = await s.startNode({ config: siteConfig([`https://127.0.0.1:${plain.address().port}`]) });
+    const response = await s.get('/a');
+    assert.equal(response.status, 502);
+    assert.match(proxyStatus(response).error, /^tls_/);
+});

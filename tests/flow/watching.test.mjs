@@ -112,7 +112,7 @@ function logged(name, options, body) {
     process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
     const file = path.join(folder, 'access.log');
     flow(name, { config: { access_log: { path: file, ...options } } }, async (s) => {
-        s.origin.answers(fresh);
+        s.origin.answers({ headers: { 'Cache-Control': 'public, max-age=600' } });
         s.lines = async (count) => {
             for (;;) { // a line is written at the end of the turn that sent the answer's last byte
                 const text = fs.readFileSync(file, 'utf8');
