@@ -8,7 +8,6 @@
 #define cleanup(destructor) __attribute__((cleanup(destructor)))
 #define cold __attribute__((cold))
 #define no_return __attribute__((noreturn))
-#define unused __attribute__((unused))
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)

@@ -25,9 +25,15 @@ enum flow deliver_flush(struct req *r)
         size_t left;
 
         if (sent == -EAGAIN) {
-            req_set_timer(r, r->config->limits.write_timeout_ms);
+            /* A wake for another reason is no progress: the client's time goes on running. */
+            if (r->write_stalled)
+                r->timer_chosen = true;
+            else
+                req_set_timer(r, r->config->limits.write_timeout_ms);
+            r->write_stalled = true;
             return FLOW_WAIT;
         }
+        r->write_stalled = false;
         if (sent < 0) {
             r->broken = true;
             r->step = STEP_FINISH;
@@ -259,6 +265,7 @@ enum flow deliver_object(struct req *r)
     struct text tail = text_make(arena_alloc(&r->arena, 2048), 2048);
 
     r->step = STEP_DELIVER;
+    r->close = r->close || (r->request.body != BODY_NONE && !r->body_done);
     if (!tail.ptr)
         return reply_error(r, 500, "out of memory");
     if (conditional_answer(r, &tail) || range_answer(r, &tail))

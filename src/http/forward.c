@@ -3,8 +3,7 @@
 #include "http/conn.h"
 
 #include "cache/conditional.h"
-#include "cache/freshness.h"
-#include "proto/date.h"
+#include "proto/trace.h"
 
 static void put_field(struct text *t, struct view name, struct view value)
 {
@@ -25,8 +24,12 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
     switch (field->id) {
     case FIELD_HOST:
     case FIELD_CONTENT_LENGTH:
-    case FIELD_X_REQUEST_ID:
+    case FIELD_TRACEPARENT:
         return true;
+    case FIELD_X_REQUEST_ID:
+        return r->route->request_id;
+    case FIELD_TRACESTATE:
+        return !r->trace_goes_on || !trace_state_valid(field->value);
     case FIELD_FORWARDED:
         return r->route->forwarding & FORWARDING_STANDARD;
     case FIELD_X_FORWARDED_FOR:
@@ -95,20 +98,36 @@ static void put_forwarded(struct text *t, const struct req *r)
     }
 }
 
-/* W3C Trace Context: a caller's trace goes on, otherwise one starts here. The request id makes its span id. */
-static void put_trace(struct text *t, const struct req *r)
+/* W3C Trace Context: a caller's trace goes on under its own ids (this node records no span of its own yet), otherwise one
+ * starts here. */
+static bool take_trace(struct req *r, struct trace_context *trace)
 {
-    if (fields_has(&r->request.fields, FIELD_TRACEPARENT) || r->request_id.len != 16)
-        return;
-    for (size_t i = 0; i < 16; i++)
-        if (!strchr("0123456789abcdef", r->request_id.ptr[i]))
-            return;
-    text_lit(t, "traceparent: 00-");
-    text_put(t, r->request_id);
-    text_put(t, r->request_id);
-    text_char(t, '-');
-    text_put(t, r->request_id);
-    text_lit(t, "-00\r\n");
+    return trace_parse(fields_value(&r->request.fields, FIELD_TRACEPARENT), trace) == 0;
+}
+
+static void put_trace(struct text *t, struct req *r, const struct trace_context *received)
+{
+    struct trace_context trace = *received;
+
+    if (!r->trace_goes_on)
+        trace = (struct trace_context){ .trace_id = { req_random(r), req_random(r) }, .parent_id = req_random(r) };
+    text_lit(t, "traceparent: ");
+    trace_put(&trace, t);
+    text_lit(t, "\r\n");
+}
+
+/* Each hop counts one down (RFC 9110 §7.6.2). */
+static bool put_max_forwards(struct text *t, const struct req *r, const struct field *field)
+{
+    uint64_t left;
+
+    if (r->request.method != METHOD_OPTIONS || !view_eq_icase(field->name, VIEW("max-forwards")) ||
+        !view_parse_u64(field->value, &left) || left == 0)
+        return false;
+    text_lit(t, "Max-Forwards: ");
+    text_u64(t, left - 1);
+    text_lit(t, "\r\n");
+    return true;
 }
 
 static void put_request_line(struct text *t, const struct req *r)
@@ -146,13 +165,17 @@ struct view forward_head(struct req *r, const struct object *validators, struct 
 {
     size_t cap = r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? validators->head.len : 0);
     struct text t = text_make(arena_alloc(&r->arena, cap), cap);
+    struct trace_context trace;
 
     if (!t.ptr)
         return VIEW_NONE;
+    r->trace_goes_on = take_trace(r, &trace);
     put_request_line(&t, r);
     for (size_t i = 0; i < r->request.fields.count; i++) {
         const struct field *field = &r->request.fields.list[i];
 
+        if (field->id == FIELD_OTHER && put_max_forwards(&t, r, field))
+            continue;
         if (!skips(r, field, strip, r->range_forwarded))
             put_field(&t, field->name, field->value);
     }
@@ -162,9 +185,9 @@ struct view forward_head(struct req *r, const struct object *validators, struct 
     } else if (validators && strip) {
         conditional_request_put(&t, validators->etag, validators->times.last_modified_s);
     }
-    if (r->request_id.len)
+    if (r->request_id.len && r->route->request_id)
         put_field(&t, r->config->request_id_name, r->request_id);
-    put_trace(&t, r);
+    put_trace(&t, r, &trace);
     put_forwarded(&t, r);
     if (r->route->via)
         text_put(&t, r->config->via_line);

@@ -21,6 +21,7 @@ static struct view status_reason(int status)
         { 408, { "Request Timeout", 15 } },
         { 413, { "Content Too Large", 17 } },
         { 414, { "URI Too Long", 12 } },
+        { 417, { "Expectation Failed", 18 } },
         { 431, { "Request Header Fields Too Large", 31 } },
         { 500, { "Internal Server Error", 21 } },
         { 501, { "Not Implemented", 15 } },
@@ -65,7 +66,7 @@ enum flow reply_text(struct req *r, int status, const char *content_type, struct
         text_u64(&t, body.len);
         text_lit(&t, "\r\n");
     }
-    if (status == 405) {
+    if (status == 405 || (status == 204 && r->request.method == METHOD_OPTIONS)) {
         text_lit(&t, "Allow: ");
         text_put(&t, r->allow ? view_str(r->allow) : VIEW("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         text_lit(&t, "\r\n");

@@ -63,14 +63,14 @@ void req_release(struct req *r)
 /* ---- ROUTE ---- */
 
 /* Request ids and trace ids only need to be different from each other. */
-static uint64_t random_next(struct http_loop *hl)
+uint64_t req_random(struct req *r)
 {
-    uint64_t x = hl->random;
+    uint64_t x = r->hl->random;
 
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
-    return hl->random = x;
+    return r->hl->random = x;
 }
 
 static bool id_is_acceptable(struct view id)
@@ -98,7 +98,7 @@ static void take_request_id(struct req *r)
     text = text_make(arena_alloc(&r->arena, 16), 16);
     if (!text.ptr)
         return;
-    text_hex(&text, random_next(r->hl), 16);
+    text_hex(&text, req_random(r), 16);
     r->request_id = text_view(&text);
 }
 
@@ -166,8 +166,14 @@ static enum flow purge_target(struct req *r)
 
 enum flow step_admit(struct req *r)
 {
-    uint64_t limit = r->route->body_limit;
+    const struct field *hops = fields_find(&r->request.fields, VIEW("Max-Forwards"));
+    uint64_t limit = r->route->body_limit, left;
 
+    if (fields_has(&r->request.fields, FIELD_EXPECT) && !r->request.expect_continue)
+        return reply_error(r, 417, "the only expectation known here is 100-continue");
+    /* The last hop answers OPTIONS itself (RFC 9110 §7.6.2). */
+    if (hops && r->request.method == METHOD_OPTIONS && view_parse_u64(hops->value, &left) && left == 0)
+        return reply_text(r, 204, NULL, VIEW_NONE);
     if (r->request.method == METHOD_PURGE && r->config->purge_method)
         return purge_target(r);
     if (limit && r->request.body == BODY_LENGTH && r->request.content_length > limit) {

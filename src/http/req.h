@@ -70,6 +70,7 @@ struct req {
     bool object_held;
     struct object *stored;     /* reference: for revalidation and for stale answers */
     struct fill_reader *reader;
+    bool trace_goes_on;        /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;
     uint16_t fwd_status;
@@ -81,6 +82,8 @@ struct req {
     size_t chunk_pending;      /* decoded bytes of a chunked body, in the socket's buffer, not yet taken */
     struct text body_trailers;
     bool body_done, body_end_written;
+    bool write_stalled;        /* the client takes nothing since the last write */
+    bool body_stalled;         /* the client sends nothing since the last read */
     bool timer_chosen;         /* this wait has a limit */
     uint64_t deadline_ms;      /* monotonic; 0: none */
 
@@ -114,6 +117,9 @@ enum flow req_run(struct req *r);
 /* Keeps what must survive the turn; called when a step waits. False: the object it reads is already on its way out. */
 bool req_hold(struct req *r);
 void req_release(struct req *r);
+
+/* A random number for ids, never for secrets. */
+uint64_t req_random(struct req *r);
 
 /* one step each */
 enum flow step_route(struct req *r);

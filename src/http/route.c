@@ -52,6 +52,9 @@ const struct route *route_find(const struct http_config *config, struct view aut
     char lower[256];
     struct view host = VIEW_NONE;
 
+    if (view_eq(path, VIEW("*"))) /* OPTIONS * asks about the server: its root's route */
+        path = VIEW("/");
+
     for (size_t i = 0; i < config->route_count; i++) {
         const struct route *route = &config->routes[i];
 

@@ -87,8 +87,13 @@ enum flow upload_some(struct req *r)
             continue;
         }
         got = req_fill_input(r);
+        r->body_stalled = r->body_stalled && got <= 0;
         if (got == -EAGAIN) {
-            req_set_timer(r, r->config->limits.body_timeout_ms);
+            if (r->body_stalled)
+                r->timer_chosen = true;
+            else
+                req_set_timer(r, r->config->limits.body_timeout_ms);
+            r->body_stalled = true;
             return FLOW_CONTINUE;
         }
         if (got <= 0) {

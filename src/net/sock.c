@@ -31,7 +31,7 @@ static void sock_ready(struct io *io, unsigned events)
             sock->error = errno;
     } else if (events & IO_ERROR) {
         /* Bytes already received are still read; the reader meets the error when it gets there. */
-        sock->hangup = true;
+        sock->hangup = sock->reset = true;
     }
     task_wake(sock->task);
 }

@@ -10,6 +10,7 @@
 
 #include "base/key.h"
 #include "store/policy.h"
+#include "store/reclaim.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
@@ -66,6 +67,7 @@ struct object {
     struct chunk *first, *last;
     struct object *body_owner; /* the chunks are this object's (a freshened head over an old body); a reference */
     _Atomic uint64_t charged;  /* bytes accounted for this object, allocator slack included */
+    struct reclaim_node waiting; /* the memory tier's: waits for a grace period */
 };
 
 /* Bytes charged by all objects of the process that are not freed yet: what the memory limit is about. */
