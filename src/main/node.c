@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "main/compile.h"
+#include "net/dns.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -211,6 +212,7 @@ static void order_stop(struct loop *loop, struct message *message)
     (void)message;
     http_loop_free(hl);
     compiled_close_loop(config, loop);
+    dns_loop_close(loop);
     loop_stop(loop);
 }
 
