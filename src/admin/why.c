@@ -458,7 +458,7 @@ static void text_variant(struct text *out, const struct why_page *page, unsigned
     char memory[1024];
     struct view vary = vary_text(object, memory, sizeof(memory));
 
-    text_printf(out, "\nvariant %u of %u: status %u, %llu bytes, in memory, %u%s hits, fetched in %u ms\n", i + 1,
+    text_printf(out, "\nvariant %u of %u: status %u, %llu bytes, in memory, hits %u%s, fetched in %u ms\n", i + 1,
                 page->variants.count, object->status, (unsigned long long)atomic_load(&object->body_len),
                 (unsigned)atomic_load(&object->item.uses),
                 atomic_load(&object->item.uses) >= POLICY_USES_MAX ? "+" : "", object->cost_ms);

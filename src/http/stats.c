@@ -266,7 +266,9 @@ void http_stats_not_stored(struct http_stats *stats, struct loop *loop, uint64_t
                 known(stats, &stats->not_stored[why], "doorstep_not_stored_total",
                       "Responses that were not kept, by reason.", "why", why_name(why)),
                 1);
-    whynot_put(part->whynot, key_hash, why, status, loop_wall_ms(loop) / 1000);
+    /* A marker only repeats what was found before it: the reason is worth more. */
+    if (why != WHY_PASS_MARKER)
+        whynot_put(part->whynot, key_hash, why, status, loop_wall_ms(loop) / 1000);
 }
 
 void http_stats_connection(struct http_stats *stats, struct loop *loop, bool opened)

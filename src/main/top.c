@@ -83,6 +83,19 @@ static const char *short_number(double value, char memory[16])
     return memory;
 }
 
+/* 536870912 -> "512M": sizes are configured in powers of two. */
+static const char *short_size(double value, char memory[16])
+{
+    const char *units = " KMGTP";
+
+    while (value >= 1024 && units[1]) {
+        value /= 1024;
+        units++;
+    }
+    snprintf(memory, 16, value < 10 && *units != ' ' ? "%.1f%c" : "%.0f%c", value, *units);
+    return memory;
+}
+
 static const char *short_time(double us, char memory[16])
 {
     if (us <= 0)
@@ -111,6 +124,8 @@ static double rate(const struct samples *s, const char *path)
 }
 
 static const char *const outcomes[] = { "hit", "stale", "revalidated", "collapsed", "miss", "bypass", "error" };
+/* Seven of them and their numbers fit in 80 columns. */
+static const char *const short_outcomes[] = { "hit", "stale", "reval", "coll", "miss", "bypass", "error" };
 /* Answered from what was stored, or from a fetch that another request had started. */
 #define STORED_OUTCOMES 4
 
@@ -141,7 +156,7 @@ static void draw_summary(struct screen *screen, const struct samples *s)
     memset(bar, '.', 20);
     memset(bar, '#', MIN(filled, (size_t)20));
     bar[20] = '\0';
-    row(screen, "doorstep %s   up %.0fd %02.0f:%02.0f:%02.0f   connections %.0f   fetches in flight %.0f%s",
+    row(screen, "node %s   up %.0fd %02.0f:%02.0f:%02.0f   connections %.0f   fetches in flight %.0f%s",
         node ? node : "", (double)(long)(up / 86400), (double)((long)(up / 3600) % 24), (double)((long)(up / 60) % 60),
         (double)((long)up % 60), flat_number(&s->now, "connections"), flat_number(&s->now, "fills"),
         strcmp(flat_string(&s->now, "draining") ? flat_string(&s->now, "draining") : "", "true") ? "" : "   DRAINING");
@@ -152,9 +167,8 @@ static void draw_summary(struct screen *screen, const struct samples *s)
         short_time(flat_number(&s->now, "latency_us.hit_p99"), b),
         short_time(flat_number(&s->now, "latency_us.miss_p50"), c),
         short_time(flat_number(&s->now, "latency_us.miss_p99"), d));
-    row(screen, "memory [%s] %sB of %sB   objects %s   evictions %s/s", bar, short_number(used, a),
-        short_number(limit, b), short_number(flat_number(&s->now, "memory.objects"), c),
-        short_number(rate(s, "memory.evictions"), d));
+    row(screen, "memory [%s] %s of %s   objects %s   evictions %s/s", bar, short_size(used, a), short_size(limit, b),
+        short_number(flat_number(&s->now, "memory.objects"), c), short_number(rate(s, "memory.evictions"), d));
     row(screen, "%s", "");
 }
 
@@ -165,7 +179,7 @@ static void draw_outcomes(struct screen *screen, const struct samples *s)
 
     for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
         snprintf(path, sizeof(path), "requests.%s", outcomes[i]);
-        text_printf(&out, "%s%s %s", i ? "  " : "", outcomes[i], short_number(rate(s, path), number));
+        text_printf(&out, "%s%s %s", i ? " " : "", short_outcomes[i], short_number(rate(s, path), number));
     }
     row(screen, "per second  %s", text_str(&out));
 }
