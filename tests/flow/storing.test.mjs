@@ -194,14 +194,6 @@ flow('a route with cache: false stores nothing and says bypass', { route: { cach
     assertForwarded(second, 'bypass');
 });
 
-flow('min_uses: 2 stores on the second request for a key', { route: { min_uses: 2 } }, async ({ get, origin }) => {
-    origin.answers({ headers: explicit });
-    await get('/a');
-    assertForwarded(await get('/a'));
-    assertHit(await get('/a'));
-    assert.equal(origin.count, 2);
-});
-
 flow('empty bodies, 204 and chunked bodies are stored whole', async (s) => {
     const empty = await twice(s, '/empty', { headers: explicit, body: '' });
     assert.ok(empty.hit);

@@ -155,7 +155,7 @@ export class Node {
         const { code, signal } = await this.#exited;
         this.#clean();
         if (code !== 0) {
-            throw new Error(`the node ended with ${signal ?? `exit code ${code}`}`);
+            throw new Error(`the node ended with ${signal ?? `exit code ${code}`}:\n${this.stderr.slice(0, 6000)}`);
         }
     }
 
