@@ -99,6 +99,13 @@ static double byte_hit_ratio(void *arg)
     return ratio(bytes);
 }
 
+static double coalesced(void *arg)
+{
+    const struct http_stats *stats = arg;
+
+    return (double)metrics_histogram_count(stats->metrics, stats->duration[OUTCOME_COLLAPSED]);
+}
+
 static void register_series(struct http_stats *stats)
 {
     struct metrics *m = stats->metrics;
@@ -118,6 +125,8 @@ static void register_series(struct http_stats *stats)
                                              "Time requests waited for an upstream's response head.", NULL);
     stats->connections = metrics_level(m, "doorstep_connections", "Client connections open now.", NULL);
     stats->accepted = metrics_counter(m, "doorstep_connections_accepted_total", "Client connections accepted.", NULL);
+    metrics_callback(m, METRICS_COUNTER, "doorstep_coalesced_requests_total",
+                     "Requests that streamed from a fetch another request had started.", NULL, coalesced, stats);
     metrics_callback(m, METRICS_GAUGE, "doorstep_hit_ratio",
                      "Share of requests since start answered from what was stored or already being fetched.", NULL,
                      hit_ratio, stats);
