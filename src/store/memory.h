@@ -102,6 +102,9 @@ bool memory_each(struct memory *memory, unsigned *cursor, enum memory_visit (*vi
 /* Makes room for `bytes` by evicting, and holds them. 0, or -ENOMEM when they cannot be had now: do not store. */
 int memory_reserve(struct memory *memory, uint64_t bytes);
 void memory_unreserve(struct memory *memory, uint64_t bytes);
+/* Returns when everything dropped or evicted before has been given back; takes a reader offline, so nothing found before is
+ * valid afterwards. For tests, benches and shutdown: a loop never calls it. */
+void memory_settle(struct memory *memory);
 /* The largest object worth trying to store, in bytes. */
 uint64_t memory_object_max(const struct memory *memory);
 

@@ -50,10 +50,11 @@ struct object *object_new(const struct key *key, const struct object_parts *part
     size_t chunk_at = (sizeof(struct object) + texts + 7) & ~(size_t)7;
     size_t size = body ? chunk_at + sizeof(struct chunk) + body : sizeof(struct object) + texts;
     struct object *object = heap_alloc(size);
-    char *at = (char *)(object + 1);
+    char *at;
 
     if (!object)
         return NULL;
+    at = (char *)(object + 1);
     *object = (struct object){ .key = *key };
     atomic_init(&object->refs, 1);
     object->key.text = place(&at, parts->key);

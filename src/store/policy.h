@@ -32,10 +32,10 @@ struct policy {
     uint32_t *ghosts; /* sets of fingerprints with a frequency */
     uint32_t ghost_mask;
     uint64_t ghost_hits;
-    double (*weight)(const struct policy_item *item); /* cost / sqrt(size) */
+    double (*weight)(struct policy_item *item); /* cost / sqrt(size) */
 };
 
-void policy_init(struct policy *policy, double (*weight)(const struct policy_item *item));
+void policy_init(struct policy *policy, double (*weight)(struct policy_item *item));
 /* Frees the heap and the ghosts; items are the owner's. */
 void policy_release(struct policy *policy);
 
@@ -64,8 +64,11 @@ struct policy_item *policy_worst(struct policy *policy);
 double policy_worst_value(const struct policy *policy);
 /* Evicts an item that policy_worst() returned: raises L and leaves a ghost. */
 void policy_evict(struct policy *policy, struct policy_item *item, uint64_t hash);
+/* A newcomer worth `value` that was not let in, as if it had come in and been evicted: L rises, so that what is in ages, and
+ * a ghost makes it worth more when it is asked for again. */
+void policy_refuse(struct policy *policy, double value, uint64_t hash);
 /* What an item that is not in yet would be worth, its ghost considered. */
-double policy_value(const struct policy *policy, const struct policy_item *item, uint64_t hash);
+double policy_value(const struct policy *policy, struct policy_item *item, uint64_t hash);
 /* The item at place i < count, in no order: for walking over all. */
 struct policy_item *policy_at(const struct policy *policy, uint32_t i);
 /* Bytes held by heap and ghosts. */
