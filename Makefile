@@ -93,14 +93,15 @@ $(OUT)/obj/%.o: %.c Makefile
 	@echo "  CC    $<"
 	$(Q)$(CC) $(cppflags) $(cflags) -MMD -MP -c $< -o $@
 
-# Built from nothing each time: an archive that is only updated keeps objects of deleted sources.
+# Built from nothing each time: an archive that is only updated keeps objects of deleted sources. Moved into place, like the
+# program: a build beside running tests must not take it away under them.
 $(library): $(objects)
 	@echo "  AR    $@"
-	$(Q)rm -f $@ && $(AR) rcs $@ $(objects)
+	$(Q)rm -f $@.$$$$ && $(AR) rcs $@.$$$$ $(objects) && mv -f $@.$$$$ $@
 
 $(OUT)/doorstep: $(OUT)/obj/src/main/main.o $(library)
 	@echo "  LINK  $@"
-	$(Q)$(CC) $(ldflags) $^ $(libs) -o $@
+	$(Q)$(CC) $(ldflags) $^ $(libs) -o $@.$$$$ && mv -f $@.$$$$ $@
 
 $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(library)
 	@mkdir -p $(@D)
