@@ -128,7 +128,7 @@ static int enlist(struct fill *fill, const struct fill_request *from)
     LIST_EACH(link, &shard->fills) {
         struct fill *other = CONTAINER_OF(link, struct fill, link);
 
-        if (key_eq(&other->key, &from->key) && other->outcome == FILL_UNDECIDED)
+        if (key_eq(&other->key, &from->key) && fill_fits(other, from->request))
             r = -EALREADY;
     }
     if (r == 0 && (entry = memory_find(from->context->memory, &from->key))) {

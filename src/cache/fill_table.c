@@ -129,8 +129,7 @@ void fill_wake_readers(struct fill *fill)
     }
 }
 
-/* Does a response that is arriving fit this request? Unknown until its head is here: then yes, for now. */
-static bool fits(const struct fill *fill, const struct http_request *request)
+static bool fits_locked(const struct fill *fill, const struct http_request *request)
 {
     char values[2048];
     struct text text = TEXT_ON(values);
@@ -141,6 +140,16 @@ static bool fits(const struct fill *fill, const struct http_request *request)
         return false;
     return vary_values(fill->object->vary_names, &request->fields, &text) &&
            view_eq(text_view(&text), fill->object->vary_values);
+}
+
+bool fill_fits(struct fill *fill, const struct http_request *request)
+{
+    bool fits;
+
+    pthread_mutex_lock(&fill->lock);
+    fits = fits_locked(fill, request);
+    pthread_mutex_unlock(&fill->lock);
+    return fits;
 }
 
 static struct fill_reader *reader_new(struct fill *fill, struct task *task)
@@ -173,7 +182,7 @@ static enum fill_joined join_locked(struct fill *fill, const struct http_request
     enum fill_joined result = FILL_NONE;
 
     pthread_mutex_lock(&fill->lock);
-    if (fits(fill, request)) {
+    if (fits_locked(fill, request)) {
         if (fill->reader_count >= waiters_max)
             result = FILL_CROWDED;
         else if (!(*ret_reader = reader_new(fill, task)))
@@ -225,7 +234,9 @@ static void nudge_message(struct loop *loop, struct message *message)
     (void)loop;
     pthread_mutex_lock(&fill->lock);
     fill->nudged = false;
-    task_wake(&fill->task);
+    /* It may have ended since; its task was cancelled then and must not outlive what follows. */
+    if (fill->phase < FILL_DONE)
+        task_wake(&fill->task);
     fill_put_locked(fill);
 }
 

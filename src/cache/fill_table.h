@@ -60,6 +60,8 @@ struct fill {
 };
 
 struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *key);
+/* Does a response that is arriving fit this request? Unknown until its head is here: then yes, for now. */
+bool fill_fits(struct fill *fill, const struct http_request *request);
 /* Nobody new can join; under no lock. */
 void fill_unlist(struct fill *fill);
 /* Frees when `refs` drops to 0; called with fill.lock held, which is released. */

@@ -54,9 +54,8 @@ static int start(struct req *r)
     struct fill_request request = {
         .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
         .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key,
-        .stored = r->stored, .want_interim = r->request.minor >= 1,
+        .newest_seen = r->newest_seen, .stored = r->stored, .want_interim = r->request.minor >= 1,
     };
-    const struct memory_entry *entry = memory_find(r->hl->server->memory, &r->key);
 
     r->private_fetch = !r->decision.may_collapse || r->no_collapse || r->request.body != BODY_NONE ||
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
@@ -68,8 +67,6 @@ static int start(struct req *r)
         object_unref(r->stored);
         r->stored = request.stored = NULL;
     }
-    if (entry && memory_variants(entry).count)
-        request.newest_seen = memory_variant(memory_variants(entry), 0);
     request.head = make_head(r, &request);
     if (!req_make_url(r) || request.head.len == 0)
         return -ENOMEM;

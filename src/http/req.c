@@ -266,17 +266,14 @@ static void start_background(struct req *r)
     struct fill_request request = {
         .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
         .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key, .url = r->url,
-        .newest_seen = NULL, .stored = r->object, .shared = true, .background = true,
+        .newest_seen = r->newest_seen, .stored = r->object, .shared = true, .background = true,
     };
     struct fill_reader *none;
     struct http_request saved = r->request;
-    const struct memory_entry *entry = memory_find(r->hl->server->memory, &r->key);
 
     if (fill_in_flight(r->hl->server->fill.table, &r->key) || !req_make_url(r))
         return;
     request.url = r->url;
-    if (entry && memory_variants(entry).count)
-        request.newest_seen = memory_variant(memory_variants(entry), 0);
     /* A HEAD is refreshed by the GET that its stored response came from. */
     r->request.method = METHOD_GET;
     r->request.method_name = VIEW("GET");
@@ -308,11 +305,13 @@ enum flow step_lookup(struct req *r)
     if (!make_key(r))
         return reply_error(r, 500, "out of memory");
     cache_control_parse_request(&r->request.fields, &r->cc);
+    r->newest_seen = NULL;
     entry = memory_find(r->hl->server->memory, &r->key);
     if (entry) {
         uint64_t until = memory_pass_until(entry);
 
         variants = memory_variants(entry);
+        r->newest_seen = variants.count ? memory_variant(variants, 0) : NULL;
         object = pick_variant(r, variants);
         passing = until && until > (uint64_t)r->now_ms;
     }

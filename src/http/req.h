@@ -69,6 +69,7 @@ struct req {
     struct object *object;     /* being delivered; held by `object_held` or by the reader's fill */
     bool object_held;
     struct object *stored;     /* reference: for revalidation and for stale answers */
+    const struct object *newest_seen; /* newest variant at LOOKUP; compared in the same turn, never followed */
     struct fill_reader *reader;
     bool trace_goes_on;        /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
