@@ -67,6 +67,7 @@ static struct fill *fill_new(const struct fill_request *from, struct loop *loop,
     memset(fill, 0, sizeof(*fill));
     task_init(&fill->task, loop, fill_run);
     list_init(&fill->link);
+    list_init(&fill->live);
     list_init(&fill->readers);
     pthread_mutex_init(&fill->lock, NULL);
     fill->field_list = (struct field *)(void *)(((uintptr_t)fill->bytes + 15) & ~(uintptr_t)15);
@@ -189,6 +190,7 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
         abandon(fill);
         return r;
     }
+    list_push(&fill->context.table->live[loop_index(task->loop)], &fill->live);
     task_wake(&fill->task);
     *ret_reader = reader;
     return 0;
@@ -223,8 +225,17 @@ static void finish(struct fill *fill, enum fill_phase phase)
     pthread_mutex_unlock(&fill->lock);
     exchange_close(fill->x);
     fill->x = NULL;
+    list_remove(&fill->live);
     task_cancel(&fill->task);
     abandon(fill);
+}
+
+void fill_table_close_loop(struct fill_table *table, struct loop *loop)
+{
+    struct node *live = &table->live[loop_index(loop)];
+
+    while (!list_empty(live))
+        finish(CONTAINER_OF(live->next, struct fill, live), FILL_FAILED);
 }
 
 static void store(struct fill *fill)
@@ -325,20 +336,22 @@ static char *room(struct fill *fill, size_t *ret_cap)
 
 static void pump(struct fill *fill)
 {
-    size_t budget = PUMP_BUDGET, cap;
+    size_t budget = PUMP_BUDGET, cap = 1;
     bool moved = false;
     ssize_t got = -EAGAIN;
+    char end; /* only to hear that the body has ended: no room is made for what cannot come */
 
     while (budget > 0 && may_grow(fill)) {
-        char *memory = room(fill, &cap);
+        char *memory = exchange_body_left(fill->x) == 0 ? &end : room(fill, &cap);
 
         if (!memory) {
             got = -ENOMEM;
             break;
         }
-        got = exchange_read(fill->x, memory, MIN(cap, budget));
+        got = exchange_read(fill->x, memory, memory == &end ? 1 : MIN(cap, budget));
         if (got <= 0)
             break;
+        CHECK(memory != &end);
         object_commit(fill->object, (size_t)got);
         budget -= (size_t)got;
         moved = true;
