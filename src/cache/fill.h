@@ -39,6 +39,8 @@ struct fill_context {
 
 int fill_table_new(struct fill_table **ret);
 void fill_table_free(struct fill_table *table);
+/* On a loop's thread: ends all its fills, for shutdown. Readers see them FAILED. */
+void fill_table_close_loop(struct fill_table *table, struct loop *loop);
 /* Whatever is in flight for this key must not be stored, nor joined by later requests: it may predate a write or a purge. */
 void fill_table_doom(struct fill_table *table, const struct key *key);
 /* The same for every fill in flight that `match` picks (NULL: all). */

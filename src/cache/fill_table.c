@@ -13,6 +13,8 @@ int fill_table_new(struct fill_table **ret)
 
     if (!table)
         return -ENOMEM;
+    for (int i = 0; i < FILL_LOOPS_MAX; i++)
+        list_init(&table->live[i]);
     for (int i = 0; i < FILL_SHARDS; i++) {
         pthread_mutex_init(&table->shards[i].lock, NULL);
         list_init(&table->shards[i].fills);

@@ -10,7 +10,10 @@ struct fill_shard {
     struct node fills;
 };
 
+#define FILL_LOOPS_MAX 64
+
 struct fill_table {
+    struct node live[FILL_LOOPS_MAX]; /* every fill of a loop, private ones too; that loop's own */
     struct fill_shard shards[FILL_SHARDS];
 };
 
@@ -19,6 +22,7 @@ struct fill_table {
 struct fill {
     struct task task;
     struct node link; /* in its shard; guarded by the shard's lock */
+    struct node live;
     struct fill_shard *shard; /* NULL: private */
     struct fill_context context;
     struct fill_keep *keep;

@@ -30,7 +30,7 @@ struct runtime {
     struct message orders[LOOPS_MAX];
     unsigned loop_count, running;
     const char *file;
-    bool stopping;
+    atomic_uint obeyed; /* loops that have carried out the last order */
 };
 
 /* ---- start ---- */
@@ -198,20 +198,46 @@ static int start_threads(struct runtime *node)
 
 /* ---- orders to the loops ---- */
 
+/* The one node of this process: orders are messages without room for an argument. */
+static struct runtime *the_node;
+
+static void order_done(struct loop *loop)
+{
+    (void)loop;
+    atomic_fetch_add(&the_node->obeyed, 1);
+}
+
 static void order_drain(struct loop *loop, struct message *message)
 {
     (void)message;
     http_loop_drain(*loop_slot(loop, LOOP_SLOT_HTTP));
+    order_done(loop);
+}
+
+static void order_close(struct loop *loop, struct message *message)
+{
+    (void)message;
+    http_loop_free(*loop_slot(loop, LOOP_SLOT_HTTP));
+    order_done(loop);
+}
+
+static void order_end_fills(struct loop *loop, struct message *message)
+{
+    (void)message;
+    fill_table_close_loop(the_node->server.fill.table, loop);
+    order_done(loop);
+}
+
+static void order_nothing(struct loop *loop, struct message *message)
+{
+    (void)message;
+    order_done(loop);
 }
 
 static void order_stop(struct loop *loop, struct message *message)
 {
-    struct http_loop *hl = *loop_slot(loop, LOOP_SLOT_HTTP);
-    struct http_config *config = hl->server->config;
-
     (void)message;
-    http_loop_free(hl);
-    compiled_close_loop(config, loop);
+    compiled_close_loop(the_node->server.config, loop);
     dns_loop_close(loop);
     loop_stop(loop);
 }
@@ -222,6 +248,17 @@ static void order_all(struct runtime *node, void (*handle)(struct loop *, struct
         node->orders[i].handle = handle;
         loop_post(node->loops[i], &node->orders[i]);
     }
+}
+
+/* Waits until every loop has obeyed: what a loop was sent before is handled then, too. */
+static void order_all_and_wait(struct runtime *node, void (*handle)(struct loop *, struct message *))
+{
+    struct timespec pause = { .tv_nsec = 200000 };
+
+    atomic_store(&node->obeyed, 0);
+    order_all(node, handle);
+    while (atomic_load(&node->obeyed) < node->running)
+        nanosleep(&pause, NULL);
 }
 
 /* ---- signals ---- */
@@ -263,7 +300,7 @@ static void drain(struct runtime *node, uint64_t timeout_ms)
 
     log_info("stopping: waiting up to %llu s for requests under way", (unsigned long long)(timeout_ms / 1000));
     atomic_store(&node->server.draining, true);
-    order_all(node, order_drain);
+    order_all_and_wait(node, order_drain);
     for (uint64_t waited = 0; waited < timeout_ms; waited += 20) {
         nanosleep(&pause, NULL);
         http_stats_totals(node->server.stats, &totals);
@@ -298,6 +335,11 @@ static void obey_signals(struct runtime *node, const sigset_t *signals)
 
 static void node_free(struct runtime *node)
 {
+    order_all_and_wait(node, order_close);
+    order_all_and_wait(node, order_end_fills);
+    /* A retired configuration visits the loops one after the other: let it arrive. */
+    for (unsigned i = 0; i <= node->running; i++)
+        order_all_and_wait(node, order_nothing);
     order_all(node, order_stop);
     for (unsigned i = 0; i < node->running; i++)
         pthread_join(node->threads[i], NULL);
@@ -354,6 +396,7 @@ int node_run(struct site *site, const char *file)
 
     CHECK(node);
     memset(node, 0, sizeof(*node));
+    the_node = node;
     node->file = file;
     node->loop_count = node->server.loop_count = pick_threads(site);
     raise_descriptor_limit();

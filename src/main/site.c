@@ -124,7 +124,7 @@ static const struct option keepalive_table[] = {
 
 static const struct option upstream_table[] = {
     { .name = "servers", .type = OPTION_URLS, .offset = MEMBER(site_upstream, servers), .flags = OPTION_REQUIRED,
-      .help = "URLs, `http` or `https`. A path in the URL is put before the client's." },
+      .help = "URLs, `http` or `https`. Scheme, host and port only: the client's path reaches them unchanged." },
     { .name = "tls", .type = OPTION_STRUCT, .offset = MEMBER(site_upstream, tls), .table = tls_table,
       .help = "For https servers." },
     { .name = "host", .type = OPTION_STRING, .offset = MEMBER(site_upstream, host), .preset = "preserve",
@@ -375,6 +375,22 @@ static void check_route(struct site *site, size_t index, struct conf_report *rep
         conf_complain(report, route_path(&path, index, "key.query.keep"), "give either keep or ignore");
 }
 
+/* A path in front of the client's would make it reach the origin changed; the client's own path decides. */
+static void check_server_paths(const struct site_upstream *u, struct conf_report *report)
+{
+    char buffer[160];
+
+    for (size_t k = 0; k < u->servers.count; k++) {
+        struct text path = TEXT_ON(buffer);
+
+        if (u->servers.items[k].path.len == 0)
+            continue;
+        text_printf(&path, "upstreams.%.*s.servers[%zu]", VIEW_ARG(u->name), k);
+        conf_complain(report, text_str(&path), "the path '%.*s' is not used: give scheme, host and port only",
+                      VIEW_ARG(u->servers.items[k].path));
+    }
+}
+
 static void check_upstreams(const struct site *site, struct conf_report *report)
 {
     for (size_t i = 0; i < site->upstreams.count; i++) {
@@ -383,6 +399,7 @@ static void check_upstreams(const struct site *site, struct conf_report *report)
         char buffer[128];
         struct text path = TEXT_ON(buffer);
 
+        check_server_paths(u, report);
         for (size_t k = 0; k < u->servers.count; k++)
             plain = plain && u->servers.items[k].text.len && !u->servers.items[k].tls;
         text_printf(&path, "upstreams.%.*s", VIEW_ARG(u->name));
