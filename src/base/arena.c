@@ -6,7 +6,6 @@
 
 struct arena_block {
     struct arena_block *next;
-    size_t size;
 };
 
 static size_t align_up(size_t n)
@@ -21,21 +20,22 @@ void arena_init(struct arena *a, void *first, size_t first_len, size_t limit)
 
 static void *alloc_slow(struct arena *a, size_t size)
 {
-    size_t want = MAX(BLOCK_SIZE, size + sizeof(struct arena_block));
+    const size_t header = align_up(sizeof(struct arena_block));
+    size_t room = MAX(BLOCK_SIZE - header, size);
     struct arena_block *block;
 
-    if (size > a->left || want > a->left + sizeof(*block))
+    if (size > a->left)
         return NULL;
-    block = heap_alloc(want);
+    room = MIN(room, a->left); /* the last block takes what the limit still allows */
+    block = heap_alloc(header + room);
     if (!block)
         return NULL;
     block->next = a->blocks;
-    block->size = want;
     a->blocks = block;
-    a->left -= MIN(want, a->left);
-    a->at = (char *)block + align_up(sizeof(*block)) + size;
-    a->end = (char *)block + want;
-    return (char *)block + align_up(sizeof(*block));
+    a->left -= room;
+    a->at = (char *)block + header + size;
+    a->end = (char *)block + header + room;
+    return (char *)block + header;
 }
 
 void *arena_alloc(struct arena *a, size_t size)

@@ -66,7 +66,6 @@ static void test_small(void **state)
     assert_int_equal(site.limits.header_timeout, 10000);
     assert_int_equal(site.upstreams.items[0].connect_timeout, 2000);
     assert_true(site.upstreams.items[0].tls.verify);
-    assert_int_equal(site.headers.cache_control.count, 2);
     assert_int_equal(site.purge.allow.count, 2);
     site_free(&site);
     conf_report_free(&report);
