@@ -119,8 +119,9 @@ void conditional_304_head(struct view head, struct text *out)
     }
 }
 
-/* A field of a 304 that may change the stored head. What describes the kept body stays as it is (RFC 9111 §3.2); Set-Cookie is
- * one client's, and Age and hop-by-hop fields are never stored. */
+/* A field of a 304 that may change the stored head. What describes the kept body stays as it is (RFC 9111 §3.2), ETag too: a
+ * strong one must not be given to a body that was stored with a weak one. Set-Cookie is one client's, and Age and hop-by-hop
+ * fields are never stored. */
 static bool updates_head(const struct fields *not_modified, const struct field *field)
 {
     switch (field->id) {
@@ -128,6 +129,7 @@ static bool updates_head(const struct fields *not_modified, const struct field *
     case FIELD_CONTENT_ENCODING:
     case FIELD_CONTENT_TYPE:
     case FIELD_CONTENT_RANGE:
+    case FIELD_ETAG:
     case FIELD_SET_COOKIE:
     case FIELD_AGE:
         return false;
@@ -164,11 +166,10 @@ bool validator_selects(const struct fields *not_modified, struct view stored_eta
     struct etag theirs, ours;
     int64_t modified_s;
 
-    if (field && etag_parse(field->value, &theirs)) {
-        if (!etag_parse(stored_etag, &ours))
-            return false;
-        return theirs.weak ? etag_weak_eq(theirs, ours) : etag_strong_eq(theirs, ours);
-    }
+    /* Weakly when either side is weak: a server that compresses on the way out (nginx) stores W/"x" with us and answers 304
+     * with "x". */
+    if (field && etag_parse(field->value, &theirs) && etag_parse(stored_etag, &ours))
+        return theirs.weak || ours.weak ? etag_weak_eq(theirs, ours) : etag_strong_eq(theirs, ours);
     if (stored_last_modified_s < 0 || !condition_date(not_modified, FIELD_LAST_MODIFIED, now_s, &modified_s))
         return true;
     return modified_s == stored_last_modified_s;

@@ -21,12 +21,12 @@ enum condition conditional_evaluate(const struct fields *request, enum http_meth
 void conditional_304_head(struct view head, struct text *out);
 
 /* Appends the stored head with the fields of a 304 applied: each named field replaces all stored lines of that name; never
- * Content-Length, -Encoding, -Type or -Range; what the 304 does not name stays; hop-by-hop and Connection-listed
+ * Content-Length, -Encoding, -Type, -Range or ETag; what the 304 does not name stays; hop-by-hop and Connection-listed
  * fields and Age are left out. The status line stays. */
 void head_merge_304(struct view head, const struct fields *not_modified, struct text *out);
 
-/* Does the 304 speak about this stored response (RFC 9111 §4.3.4)? A strong ETag must be equal; a weak one equal weakly; without
- * ETag, Last-Modified must be equal where both have one. */
+/* Does the 304 speak about this stored response (RFC 9111 §4.3.4)? Two strong ETags must be equal; otherwise equal weakly; where
+ * one side has no ETag, Last-Modified must be equal where both have one. */
 bool validator_selects(const struct fields *not_modified, struct view stored_etag, int64_t stored_last_modified_s,
                        int64_t now_s);
 

@@ -74,7 +74,7 @@ static void test_merge(void **state)
     struct text out = TEXT_ON(memory);
 
     (void)state;
-    message_of(&m, "Cache-Control: max-age=9\nX-A: 3\nContent-Length: 0\nContent-Type: text/html\nContent-Encoding: br\n"
+    message_of(&m, "Cache-Control: max-age=9\nX-A: 3\nETag: W/\"a\"\nContent-Length: 0\nContent-Type: text/html\nContent-Encoding: br\n"
                    "Content-Range: bytes 0-1/2\nSet-Cookie: yours\nAge: 5\nConnection: X-Hop\nX-Hop: 1\nX-New: n\n"
                    "Transfer-Encoding: chunked");
     head_merge_304(VIEW(HEAD), &m.fields, &out);
@@ -93,7 +93,8 @@ static void test_validators(void **state)
     (void)state;
     assert_true(validator_selects(message_of(&m, "ETag: \"a\""), VIEW("\"a\""), -1, 0));
     assert_false(validator_selects(message_of(&m, "ETag: \"b\""), VIEW("\"a\""), -1, 0));
-    assert_false(validator_selects(message_of(&m, "ETag: \"a\""), VIEW("W/\"a\""), -1, 0));
+    assert_true(validator_selects(message_of(&m, "ETag: \"a\""), VIEW("W/\"a\""), -1, 0));
+    assert_true(validator_selects(message_of(&m, "ETag: \"a\""), VIEW_NONE, -1, 0));
     assert_true(validator_selects(message_of(&m, "ETag: W/\"a\""), VIEW("\"a\""), -1, 0));
     assert_true(validator_selects(message_of(&m, ""), VIEW("\"a\""), 5, 0));
     assert_false(validator_selects(message_of(&m, "Last-Modified: " DATE), VIEW_NONE, 5, 0));
