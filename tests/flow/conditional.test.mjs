@@ -90,6 +90,28 @@ flow('a stale answer is revalidated with both validators; a 304 keeps the body a
     assert.equal(origin.count, 2);
 });
 
+flow('a 304 whose ETag is strong where the stored one is weak is believed, and the stored one stays', async (s) => {
+    const { get, origin } = s; // servers that compress on the way out do this
+    origin.answers({ headers: { 'Cache-Control': 'no-cache', ETag: 'W/"abc"' }, body: 'the body' },
+        { status: 304, headers: { 'Cache-Control': 'no-cache', ETag: '"abc"' } });
+    await get('/a');
+    const second = await get('/a');
+    assert.equal(second.status, 200);
+    assert.equal(second.text, 'the body');
+    assert.equal(second.header('etag'), 'W/"abc"');
+});
+
+flow('a 304 about something else is not believed: the answer is fetched whole', async ({ get, origin }) => {
+    origin.answers({ headers: { 'Cache-Control': 'no-cache', ETag: '"abc"' }, body: 'old' },
+        { status: 304, headers: { ETag: '"other"' } },
+        (exchange) => (exchange.header('if-none-match') ? { status: 304, headers: { ETag: '"other"' } }
+            : { headers: { ETag: '"other"', 'Cache-Control': 'max-age=600' }, body: 'new' }));
+    await get('/a');
+    const second = await get('/a');
+    assert.equal(second.status, 200);
+    assert.equal(second.text, 'new');
+});
+
 flow('a changed answer replaces the stored one', async ({ get, origin }) => {
     origin.answers({ headers: stale, body: 'old' },
         { headers: { 'Cache-Control': 'max-age=600', ETag: '"new"' }, body: 'new' });
