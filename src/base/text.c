@@ -8,6 +8,10 @@ void text_u64(struct text *t, uint64_t value)
     char digits[20];
     size_t at = sizeof(digits);
 
+    if (value < 10) {
+        text_char(t, (char)('0' + value));
+        return;
+    }
     do {
         digits[--at] = (char)('0' + value % 10);
         value /= 10;

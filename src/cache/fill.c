@@ -202,10 +202,13 @@ static void note_end(struct fill *fill, enum fill_phase phase)
 {
     struct view trailers = exchange_trailers(fill->x);
 
-    fill->timing = *exchange_timing(fill->x);
+    /* Once decided, readers read it without the lock: it is what it was when the head came. */
+    if (fill->outcome == FILL_UNDECIDED)
+        fill->timing = *exchange_timing(fill->x);
     if (exchange_error(fill->x) != EXCHANGE_OK)
         fill->error = exchange_error(fill->x);
-    snprintf(fill->detail, sizeof(fill->detail), "%s", exchange_error_detail(fill->x));
+    if (*exchange_error_detail(fill->x))
+        snprintf(fill->detail, sizeof(fill->detail), "%s", exchange_error_detail(fill->x));
     if (phase == FILL_DONE && trailers.len)
         fill->trailers = view_make(heap_strdup(trailers.ptr, trailers.len), trailers.len);
     if (!fill->trailers.ptr)

@@ -120,7 +120,7 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
 static void invalidate(struct fill *fill, struct view path_and_query)
 {
-    char memory[4096];
+    not_zeroed char memory[4096];
     struct text text = TEXT_ON(memory);
     struct view query = path_and_query, path = view_cut(&query, '?');
     struct key key;
@@ -325,7 +325,7 @@ static bool take_get_key(struct fill *fill)
 
 static void open_object(struct fill *fill, const struct http_response *response, struct text *buffer)
 {
-    char vary_memory[1024], values_memory[2048];
+    not_zeroed char vary_memory[1024], values_memory[2048];
     struct text vary = TEXT_ON(vary_memory), values = TEXT_ON(values_memory);
     struct freshness freshness;
     struct head_rules rules = { .date_s = clock_wall_ms() / 1000 };

@@ -122,9 +122,14 @@ static void put_query(struct text *out, const struct view params[], size_t count
 
 static void put_query_part(struct text *out, const struct key_rules *rules, struct view query)
 {
-    struct view params[KEY_PARAMS_MAX];
-    size_t count = select_params(rules, query, params), len = 0;
+    not_zeroed struct view params[KEY_PARAMS_MAX];
+    size_t count, len = 0;
 
+    if (query.len == 0) {
+        text_lit(out, "0:");
+        return;
+    }
+    count = select_params(rules, query, params);
     for (size_t i = 0; i < count; i++)
         len += 1 + params[i].len;
     text_u64(out, len);
@@ -209,7 +214,7 @@ int key_build_url(const struct key_rules *rules, struct view scope, struct view 
 int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path, struct view query,
             struct text *out)
 {
-    struct view params[KEY_PARAMS_MAX];
+    not_zeroed struct view params[KEY_PARAMS_MAX];
     size_t start = out->len, count = select_params(rules, query, params);
 
     put_lower(out, scheme.len ? scheme : VIEW("http"));

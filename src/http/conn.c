@@ -264,7 +264,7 @@ static void linger(struct conn *c)
 
 static void run_lingering(struct conn *c)
 {
-    char waste[8192];
+    not_zeroed char waste[8192];
     ssize_t got;
 
     while ((got = sock_read(&c->sock, waste, sizeof(waste))) > 0) {

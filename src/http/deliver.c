@@ -200,9 +200,13 @@ static void small_answer(struct req *r, struct view status_line, struct text *ta
 
 static bool conditional_answer(struct req *r, struct text *tail)
 {
+    const struct fields *fields = &r->request.fields;
     struct object *object = r->object;
     struct text head;
 
+    if (!fields_has(fields, FIELD_IF_NONE_MATCH) && !fields_has(fields, FIELD_IF_MODIFIED_SINCE) &&
+        !fields_has(fields, FIELD_IF_MATCH) && !fields_has(fields, FIELD_IF_UNMODIFIED_SINCE))
+        return false;
     /* What the origin judged itself (a passed request) is not judged again. */
     if (object->flags & OBJECT_TRANSIENT && !r->from_cache && r->private_fetch)
         return false;
@@ -226,11 +230,13 @@ static bool conditional_answer(struct req *r, struct text *tail)
 
 static bool range_answer(struct req *r, struct text *tail)
 {
-    struct range list[RANGE_MAX];
+    not_zeroed struct range list[RANGE_MAX];
     struct delivery *d = &r->out;
     struct view head = r->object->head;
     size_t count = 0;
 
+    if (!fields_has(&r->request.fields, FIELD_RANGE))
+        return false;
     switch (wanted_ranges(r, list, &count)) {
     case RANGE_IGNORE:
         return false;

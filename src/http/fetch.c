@@ -121,7 +121,7 @@ static enum flow relay_interims(struct req *r, const struct fill_view *look)
 
 static bool object_fits(struct req *r, const struct object *object)
 {
-    char memory[2048];
+    not_zeroed char memory[2048];
     struct text values = TEXT_ON(memory);
 
     return object->vary_names.len == 0 || (vary_values(object->vary_names, &r->request.fields, &values) &&

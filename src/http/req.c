@@ -210,10 +210,10 @@ bool req_make_url(struct req *r)
     return true;
 }
 
-/* The variant whose Vary values are this request's. Different variants may have different Vary names. */
-static struct object *pick_variant(struct req *r, struct memory_variants variants)
+/* Among variants that depend on request fields; apart from pick_variant() so that the common case needs no scratch memory. */
+static struct object *pick_by_vary(struct req *r, struct memory_variants variants)
 {
-    char memory[2048];
+    not_zeroed char memory[2048];
     struct view done = VIEW_NONE;
     struct text values = TEXT_ON(memory);
     bool known = false;
@@ -236,6 +236,14 @@ static struct object *pick_variant(struct req *r, struct memory_variants variant
             return object;
     }
     return NULL;
+}
+
+/* The variant whose Vary values are this request's. Different variants may have different Vary names. */
+static struct object *pick_variant(struct req *r, struct memory_variants variants)
+{
+    struct object *newest = variants.count ? memory_variant(variants, 0) : NULL;
+
+    return !newest || newest->vary_names.len == 0 ? newest : pick_by_vary(r, variants);
 }
 
 /* A stored part answers only requests for ranges inside it. */

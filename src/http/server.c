@@ -1,6 +1,7 @@
 #include "http/server.h"
 
-#include <urcu-qsbr.h>
+#include "base/rcu.h"
+
 
 void server_set_config(struct server *server, struct http_config *config)
 {
@@ -9,6 +10,6 @@ void server_set_config(struct server *server, struct http_config *config)
     if (!old)
         return;
     /* Turns that began with the old pointer may still read it. */
-    urcu_qsbr_synchronize_rcu();
+    rcu_synchronize();
     http_config_unref(old);
 }

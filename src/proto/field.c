@@ -231,6 +231,15 @@ bool fields_list_has(const struct fields *fields, enum field_id id, struct view 
     return false;
 }
 
+/* Nearly every Connection is one of these two, which name no field. */
+static bool connection_names_fields(const struct fields *fields)
+{
+    const struct field *line = fields_get(fields, FIELD_CONNECTION);
+
+    return line && (fields_next(fields, line) ||
+                    !(view_eq_icase(line->value, VIEW("keep-alive")) || view_eq_icase(line->value, VIEW("close"))));
+}
+
 bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)
 {
     switch ((enum field_id)field->id) {
@@ -250,6 +259,6 @@ bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)
     case FIELD_HOST:
     case FIELD_CONTENT_LENGTH:
     case FIELD_CACHE_CONTROL: return false;
-    default: return fields_has(fields, FIELD_CONNECTION) && fields_list_has(fields, FIELD_CONNECTION, field->name);
+    default: return connection_names_fields(fields) && fields_list_has(fields, FIELD_CONNECTION, field->name);
     }
 }
