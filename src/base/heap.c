@@ -32,17 +32,20 @@ void heap_fault(unsigned long nth, unsigned long every)
     atomic_store(&fault_countdown, nth);
 }
 
+unsigned long heap_fault_left(void)
+{
+    return atomic_load(&fault_countdown);
+}
+
 static bool fault_due(void)
 {
     unsigned long left = atomic_load_explicit(&fault_countdown, memory_order_relaxed);
 
-    if (likely(left == 0))
-        return false;
-    left = atomic_fetch_sub(&fault_countdown, 1);
-    if (left != 1)
-        return false;
-    atomic_store(&fault_countdown, atomic_load(&fault_every));
-    return true;
+    do {
+        if (likely(left == 0))
+            return false;
+    } while (!atomic_compare_exchange_weak(&fault_countdown, &left, left == 1 ? atomic_load(&fault_every) : left - 1));
+    return left == 1;
 }
 
 void *heap_alloc(size_t size)

@@ -26,3 +26,5 @@ void heap_trim(void);
 /* Fault injection: from now on the `nth` allocation fails, and every `every`th after it (0: only that one).
  * nth == 0 switches off. Set from DOORSTEP_FAULT_ALLOC="nth[:every]" at start. */
 void heap_fault(unsigned long nth, unsigned long every);
+/* Allocations that will still succeed before the next one fails, plus one; 0 when none will fail any more. */
+unsigned long heap_fault_left(void);

@@ -154,6 +154,12 @@ static int command_version(int argc, char **argv)
     return 0;
 }
 
+/* Tells the torture run whether its allocation was reached: it stops where a run has none left to fail. */
+static void report_fault_switch(void)
+{
+    fprintf(stderr, "doorstep: fault switch: %lu left\n", heap_fault_left());
+}
+
 static void read_fault_switch(void)
 {
     const char *text = getenv("DOORSTEP_FAULT_ALLOC");
@@ -164,6 +170,7 @@ static void read_fault_switch(void)
         return;
     nth = strtoul(text, &end, 10);
     heap_fault(nth, *end == ':' ? strtoul(end + 1, NULL, 10) : 0);
+    atexit(report_fault_switch);
 }
 
 int main(int argc, char **argv)
