@@ -154,6 +154,9 @@ static int look_up(struct why_page *page, struct text *key_memory)
     }
     page->in_flight = fill_in_flight(server->fill.table, &page->key);
     page->noted = http_stats_why_not(server->stats, page->key.hash[0], &page->note);
+    /* What was stored since makes the note history. */
+    if (page->noted && page->variants.count > 0)
+        page->noted = memory_variant(page->variants, 0)->times.response_ms / 1000 < page->note.at_s;
     find_decision(page);
     return 0;
 }

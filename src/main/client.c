@@ -313,6 +313,11 @@ int client_ask_ok(const struct client *client, const char *method, struct view t
     return -1;
 }
 
+int client_stranger(const struct client *client)
+{
+    return complain(client, "what answers there is not the admin listener of a node: ", client->admin, NULL);
+}
+
 void client_encode(struct text *out, struct view value)
 {
     for (size_t i = 0; i < value.len; i++) {

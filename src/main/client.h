@@ -39,5 +39,8 @@ void client_reply_free(struct client_reply *reply);
 /* As client_ask(), but says on stderr what the node refused. 0, or -1. */
 int client_ask_ok(const struct client *client, const char *method, struct view target, struct client_reply *ret);
 
+/* Says on stderr that what answered is no node. Returns -1. */
+int client_stranger(const struct client *client);
+
 /* Percent-encodes what may not stand in a query parameter's value. */
 void client_encode(struct text *out, struct view value);

@@ -75,18 +75,21 @@ static int ask(const struct client *client, const struct wish *wish)
     heap_free(target.ptr);
     if (r < 0)
         return 1;
-    if (client->json) {
-        fwrite(reply.body.ptr, 1, reply.body.len, stdout);
-    } else if (flat_parse(reply.body, &flat) == 0) {
+    r = flat_parse(reply.body, &flat);
+    if (r == 0 && flat_string(&flat, "purged")) {
         double purged = flat_number(&flat, "purged");
 
-        printf("%s %.0f stored response%s\n", wish->soft ? "marked stale:" : "purged:", purged, purged == 1 ? "" : "s");
-        flat_free(&flat);
+        if (client->json)
+            fwrite(reply.body.ptr, 1, reply.body.len, stdout);
+        else
+            printf("%s %.0f stored response%s\n", wish->soft ? "marked stale:" : "purged:", purged,
+                   purged == 1 ? "" : "s");
     } else {
-        flat_free(&flat);
+        r = client_stranger(client);
     }
+    flat_free(&flat);
     client_reply_free(&reply);
-    return 0;
+    return r < 0 ? 1 : 0;
 }
 
 int command_purge(int argc, char **argv)

@@ -58,8 +58,10 @@ static void row(struct screen *screen, const char *format, ...)
     va_start(args, format);
     len = vsnprintf(line, sizeof(line), format, args);
     va_end(args);
-    len = MIN(MAX(len, 0), (int)sizeof(line) - 1);
-    text_put(&screen->out, view_make(line, (size_t)MIN(len, screen->columns)));
+    len = MIN(MIN(MAX(len, 0), (int)sizeof(line) - 1), screen->columns);
+    while (len > 0 && line[len - 1] == ' ')
+        len--;
+    text_put(&screen->out, view_make(line, (size_t)len));
     text_put(&screen->out, screen->ansi ? VIEW("\x1b[K") : VIEW_NONE);
     screen->used++;
     /* A line end after the last row would scroll. */
@@ -214,9 +216,14 @@ static void draw_reasons(struct screen *screen, const struct samples *s, const c
                 (struct reason){ item->path + prefix_len + 1, rate(s, item->path), strtod(item->value, NULL) };
     }
     qsort(reasons, count, sizeof(reasons[0]), by_rate);
-    for (size_t i = 0; i < MIN(count, (size_t)4); i++) {
-        text_printf(&out, "%s%s %s/s", i ? "  " : "", reasons[i].name, short_number(reasons[i].rate, number));
-        text_printf(&out, " (%s)", short_number(reasons[i].total, number));
+    for (size_t i = 0; i < count; i++) {
+        char one[96], total[16];
+        int len = snprintf(one, sizeof(one), "%s%s %s/s (%s)", i ? "  " : "", reasons[i].name,
+                           short_number(reasons[i].rate, number), short_number(reasons[i].total, total));
+
+        if (len < 0 || 12 + out.len + (size_t)len > (size_t)screen->columns)
+            break;
+        text_put(&out, view_first(view_str(one), (size_t)len));
     }
     row(screen, "%-10s  %s", title, count ? text_str(&out) : "-");
 }
@@ -335,8 +342,7 @@ static int take_sample(const struct client *client, struct flat *ret)
     if (r == 0)
         return 0;
     flat_free(ret);
-    fprintf(stderr, "doorstep top: %s did not answer like a node\n", client->admin);
-    return -1;
+    return client_stranger(client);
 }
 
 /* A second, or less when q is pressed. */
@@ -413,12 +419,17 @@ static int show(const struct client *client, bool once)
 static int print_json(const struct client *client)
 {
     struct client_reply reply;
+    bool node;
 
     if (client_ask_ok(client, "GET", VIEW("/top"), &reply) < 0)
         return 1;
-    fwrite(reply.body.ptr, 1, reply.body.len, stdout);
+    node = view_starts_with(reply.body, VIEW("{\"node\":"));
+    if (node)
+        fwrite(reply.body.ptr, 1, reply.body.len, stdout);
+    else
+        client_stranger(client);
     client_reply_free(&reply);
-    return 0;
+    return node ? 0 : 1;
 }
 
 int command_top(int argc, char **argv)

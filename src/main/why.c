@@ -21,6 +21,7 @@ int command_why(int argc, char **argv)
     const char *url = NULL;
     struct text target;
     size_t cap;
+    int r;
 
     client_init(&client, "why");
     for (int i = 1; i < argc; i++) {
@@ -54,12 +55,14 @@ int command_why(int argc, char **argv)
     client_encode(&target, view_str(url));
     if (!client.json)
         text_lit(&target, "&format=text");
-    if (client_ask_ok(&client, "GET", text_view(&target), &reply) < 0) {
-        heap_free(target.ptr);
-        return 1;
-    }
-    fwrite(reply.body.ptr, 1, reply.body.len, stdout);
-    client_reply_free(&reply);
+    r = client_ask_ok(&client, "GET", text_view(&target), &reply);
     heap_free(target.ptr);
-    return 0;
+    if (r < 0)
+        return 1;
+    if (view_starts_with(reply.body, client.json ? VIEW("{\"url\":") : VIEW("url ")))
+        fwrite(reply.body.ptr, 1, reply.body.len, stdout);
+    else
+        r = client_stranger(&client);
+    client_reply_free(&reply);
+    return r < 0 ? 1 : 0;
 }
