@@ -378,7 +378,7 @@ static void pump(struct fill *fill)
 
 /* ---- the task ---- */
 
-void fill_add_interim(struct fill *fill, struct view head)
+bool fill_add_interim(struct fill *fill, struct view head)
 {
     char *copy = fill->interim_count < FILL_INTERIMS_MAX ? heap_strdup(head.ptr, head.len) : NULL;
 
@@ -387,6 +387,7 @@ void fill_add_interim(struct fill *fill, struct view head)
         fill->interims[fill->interim_count++] = view_make(copy, head.len);
     fill_wake_readers(fill);
     pthread_mutex_unlock(&fill->lock);
+    return copy != NULL;
 }
 
 static void take_interims(struct fill *fill)

@@ -377,8 +377,10 @@ void fill_decide(struct fill *fill)
         undecidable(fill, EXCHANGE_INTERNAL);
     else if (exchange_state(fill->x) == EXCHANGE_TUNNEL) {
         /* The 101 head goes to the client as it is, in the row of interim heads. */
-        fill_add_interim(fill, exchange_head_bytes(fill->x));
-        decided(fill, FILL_TUNNEL, NULL, WHY_UPGRADE);
+        if (fill_add_interim(fill, exchange_head_bytes(fill->x)))
+            decided(fill, FILL_TUNNEL, NULL, WHY_UPGRADE);
+        else
+            undecidable(fill, EXCHANGE_INTERNAL);
     } else if (fill->stored && !fill->completing && response->status == 304) {
         if (!validator_selects(&response->fields, fill->stored->etag, fill->stored->times.last_modified_s,
                                clock_wall_ms() / 1000) ||

@@ -74,7 +74,7 @@ void fill_put_locked(struct fill *fill);
 void fill_wake_readers(struct fill *fill);
 /* The first reader, before anybody else can know the fill. NULL when memory is out. */
 struct fill_reader *fill_add_starter(struct fill *fill, struct task *task);
-/* Keeps a copy of a 1xx head for the readers to relay. */
-void fill_add_interim(struct fill *fill, struct view head);
+/* Keeps a copy of a 1xx head for the readers to relay; false when there is no room for it: only a 101 is missed then. */
+bool fill_add_interim(struct fill *fill, struct view head);
 /* The response head arrived: decides the outcome (fill_head.c). */
 void fill_decide(struct fill *fill);

@@ -125,7 +125,7 @@ static void put_query_part(struct text *out, const struct key_rules *rules, stru
     not_zeroed struct view params[KEY_PARAMS_MAX];
     size_t count, len = 0;
 
-    if (query.len == 0) {
+    if (!query.ptr) {
         text_lit(out, "0:");
         return;
     }

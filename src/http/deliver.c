@@ -118,14 +118,14 @@ static bool prepare_ranges(struct req *r, struct range list[], size_t count, str
     return true;
 }
 
-/* A stored head without its Content-Type, for multipart answers. */
+/* A stored head without its Content-Type, for multipart answers. VIEW_NONE when memory is out. */
 static struct view without_type(struct req *r, struct view head)
 {
     struct text t = text_make(arena_alloc(&r->arena, head.len), head.len);
     struct view rest = head, name, value;
 
     if (!t.ptr)
-        return head;
+        return VIEW_NONE;
     while (head_next(&rest, &name, &value)) {
         if (view_eq_icase(name, VIEW("content-type")))
             continue;
@@ -254,12 +254,13 @@ static bool range_answer(struct req *r, struct text *tail)
         r->step = STEP_FINISH;
         return true;
     }
-    if (!prepare_ranges(r, list, count, tail))
-        return false;
+    head = count == 1 ? after_status_line(head) : without_type(r, head);
+    if (!head.ptr || !prepare_ranges(r, list, count, tail))
+        return false; /* no memory: the whole is as good an answer */
     r->status = 206;
     d->framing = BODY_LENGTH;
     deliver_push(d, VIEW("HTTP/1.1 206 Partial Content\r\n"));
-    deliver_push(d, count == 1 ? after_status_line(head) : without_type(r, head));
+    deliver_push(d, head);
     head_fields(r, tail);
     text_lit(tail, "\r\n");
     deliver_push(d, text_view(tail));

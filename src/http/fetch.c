@@ -46,7 +46,7 @@ static struct view make_head(struct req *r, struct fill_request *request)
         request->shared = false;
         return forward_head(r, NULL, VIEW_NONE, false);
     }
-    return forward_head(r, r->stored, VIEW_NONE, !r->private_fetch);
+    return forward_head(r, request->stored, VIEW_NONE, !r->private_fetch);
 }
 
 static int start(struct req *r)
@@ -61,8 +61,10 @@ static int start(struct req *r)
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
     request.shared = !r->private_fetch;
     request.upgrade = r->private_fetch && wants_upgrade(r);
-    request.completing = r->stored && r->stored->flags & OBJECT_PARTIAL && r->stored->body_first == 0 &&
+    request.completing = r->stored && !r->unconditional && r->stored->flags & OBJECT_PARTIAL && r->stored->body_first == 0 &&
                          !fields_has(&r->request.fields, FIELD_RANGE);
+    if (r->unconditional)
+        request.stored = NULL; /* r->stored stays at hand in case the origin fails */
     if (r->private_fetch && !request.completing) {
         object_unref(r->stored);
         r->stored = request.stored = NULL;
@@ -193,6 +195,12 @@ static enum flow settle(struct req *r, const struct fill_view *look)
         return FLOW_CONTINUE;
     case FILL_ERROR:
         break;
+    }
+    /* The origin answered, but about something else than what is stored (a 304 whose validator differs, a 206 that does not
+     * continue our part): that part is worth nothing, the whole is asked for. */
+    if (r->stored && !r->unconditional && (look->status == 304 || look->status == 206)) {
+        r->unconditional = true;
+        return restart(r, false);
     }
     if (fall_back(r, 0))
         return deliver_object(r);

@@ -71,6 +71,7 @@ struct req {
     struct object *stored;     /* reference: for revalidation and for stale answers */
     const struct object *newest_seen; /* newest variant at LOOKUP; compared in the same turn, never followed */
     struct fill_reader *reader;
+    bool unconditional;        /* what is stored could not be confirmed: ask for the whole */
     bool trace_goes_on;        /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;
