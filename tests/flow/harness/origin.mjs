@@ -115,6 +115,7 @@ export class Origin {
 
     async #serve(conn) {
         this.conns.push(conn);
+        conn.resumed = Boolean(conn.socket.isSessionReused?.()); // only known while it is open
         conn.requests = 0;
         try {
             for (;;) {
