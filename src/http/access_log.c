@@ -422,13 +422,14 @@ static int open_target(const struct access_log *log)
     return -EINVAL;
 }
 
-static void learn_kind(struct access_log *log, int fd)
+/* Called again by a reopen, while loops write: an answer that is late by one write is harmless. */
+static mode_t learn_kind(struct access_log *log, int fd)
 {
-    struct stat about;
-    bool known = fstat(fd, &about) == 0;
+    struct stat about = { 0 };
+    mode_t mode = fstat(fd, &about) == 0 ? about.st_mode : 0;
 
-    log->socket = known && S_ISSOCK(about.st_mode);
-    atomic_store_explicit(&log->whole, known && S_ISREG(about.st_mode), memory_order_relaxed);
+    atomic_store_explicit(&log->whole, S_ISREG(mode), memory_order_relaxed);
+    return mode;
 }
 
 static int set_path(struct access_log *log, const struct access_log_options *options)
@@ -466,7 +467,7 @@ int access_log_open(struct access_log **ret, const struct access_log_options *op
         r = open_target(log);
         if (r >= 0) {
             log->fd = r;
-            learn_kind(log, r);
+            log->socket = S_ISSOCK(learn_kind(log, r));
         }
     }
     if (r < 0) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -245,6 +246,32 @@ static void file_reopens(void **state)
     assert_int_equal(lines_in(place->path), 1000);
 }
 
+static void *reopen_often(void *log)
+{
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(access_log_reopen(log), 0);
+    return NULL;
+}
+
+/* Reopening while a loop writes loses no line (run under TSan as well). */
+static void reopening_while_writing_loses_nothing(void **state)
+{
+    struct place *place = *state;
+    const struct access_log_options options = { .target = ACCESS_FILE, .path = place->path };
+    struct access_log *log;
+    pthread_t thread;
+
+    assert_int_equal(access_log_open(&log, &options, 1), 0);
+    assert_int_equal(pthread_create(&thread, NULL, reopen_often, log), 0);
+    for (int i = 0; i < 2000; i++) {
+        access_log_write(log, place->loop, &sample);
+        access_log_flush(log, place->loop);
+    }
+    pthread_join(thread, NULL);
+    access_log_close(log);
+    assert_int_equal(lines_in(place->path), 2000);
+}
+
 /* A directory that is gone: opening says so; reopening says so and keeps the old file. */
 static void unwritable_path_is_an_error(void **state)
 {
@@ -383,6 +410,7 @@ int main(void)
         cmocka_unit_test(lines_are_bounded),
         cmocka_unit_test(addresses_are_cut),
         cmocka_unit_test_setup_teardown(file_reopens, setup, teardown),
+        cmocka_unit_test_setup_teardown(reopening_while_writing_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(unwritable_path_is_an_error, setup, teardown),
         cmocka_unit_test_setup_teardown(full_disk_drops_and_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(slow_pipe_never_blocks, setup, teardown),
