@@ -2,7 +2,6 @@
 
 #include "base/rcu.h"
 
-
 void server_set_config(struct server *server, struct http_config *config)
 {
     struct http_config *old = rcu_xchg_pointer(&server->config, config);

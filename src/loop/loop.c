@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/heap.h"
+#include "base/rcu.h"
 #include "loop/timers.h"
 
 #include <errno.h>
@@ -17,7 +18,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include <urcu-qsbr.h>
 
 #define EVENTS_PER_TURN 256
 #define FREE_BLOCKS_MAX 256
@@ -303,12 +303,12 @@ static void wait_events(struct loop *loop)
     int timeout = wait_timeout_ms(loop), n;
 
     if (timeout == 0) {
-        urcu_qsbr_quiescent_state();
+        rcu_quiet();
         n = epoll_wait(loop->epfd, loop->events, EVENTS_PER_TURN, 0);
     } else {
-        urcu_qsbr_thread_offline();
+        rcu_offline();
         n = epoll_wait(loop->epfd, loop->events, EVENTS_PER_TURN, timeout);
-        urcu_qsbr_thread_online();
+        rcu_online();
     }
     CHECK(n >= 0 || errno == EINTR);
     loop->event_at = 0;
