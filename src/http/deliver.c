@@ -157,6 +157,17 @@ static bool status_has_body(const struct req *r, unsigned status)
 }
 
 /* The whole body, as it is or as it arrives. */
+/* Trailers need chunks, also when the whole answer, and with it its length, was there before we began. */
+static bool has_trailers(struct req *r)
+{
+    struct fill_view look;
+
+    if (!r->reader || r->request.minor == 0)
+        return false;
+    fill_look(r->reader, &look);
+    return look.phase == FILL_DONE && fill_trailers(r->reader).len > 0;
+}
+
 static void prepare_whole(struct req *r, struct text *tail)
 {
     struct delivery *d = &r->out;
@@ -167,7 +178,7 @@ static void prepare_whole(struct req *r, struct text *tail)
     d->one = (struct part){ .len = UINT64_MAX };
     if (object->status == 204 || (object->status >= 100 && object->status < 200)) {
         d->part_count = 0;
-    } else if (length_known(object)) {
+    } else if (length_known(object) && !has_trailers(r)) {
         d->one.len = object->complete_len - object->body_first;
         /* A length is said for HEAD and 304 only where the origin said it. */
         if (status_has_body(r, object->status) || object->complete_len)
