@@ -1,7 +1,7 @@
 /* HTTP/1.1 messages through the node: framing, interim answers, methods, back-pressure, tunnels. */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { assertForwarded, assertHit, chunk, flow, LAST_CHUNK, proxyStatus, SANITIZED } from './harness/flow.mjs';
+import { assertForwarded, assertHit, chunk, flow, formatHead, LAST_CHUNK, proxyStatus, SANITIZED } from './harness/flow.mjs';
 
 const fresh = { 'Cache-Control': 'max-age=600' };
 const pass = { 'Cache-Control': 'no-store' };
@@ -123,15 +123,22 @@ flow('request bodies by length and in chunks reach the origin, trailers included
     assert.equal((await client.response()).status, 200);
 });
 
-flow('response trailers are relayed', async ({ connect, origin }) => {
+flow('response trailers are relayed, whether the answer arrives slowly or all at once', async ({ connect, origin }) => {
     const client = await connect();
-    await client.ask('/a', { headers: { TE: 'trailers' } });
-    const exchange = await origin.expect('/a');
-    await exchange.head(200, { ...pass, 'Transfer-Encoding': 'chunked', Trailer: 'X-Sum' });
-    await exchange.send(`${chunk('abc')}0\r\nX-Sum: 3\r\n\r\n`);
-    const response = await client.response();
-    assert.equal(response.text, 'abc');
-    assert.deepEqual(response.trailers, [['X-Sum', '3']]);
+    for (const slowly of [true, false]) {
+        await client.ask('/a', { headers: { TE: 'trailers' } });
+        const exchange = await origin.expect('/a');
+        const head = formatHead('HTTP/1.1 200 OK', { ...pass, 'Transfer-Encoding': 'chunked', Trailer: 'X-Sum' });
+        const rest = `${chunk('abc')}0\r\nX-Sum: 3\r\n\r\n`;
+        await exchange.send(slowly ? head : head + rest);
+        const response = await client.head();
+        if (slowly) {
+            await exchange.send(rest);
+        }
+        await client.body(response);
+        assert.equal(response.text, 'abc');
+        assert.deepEqual(response.trailers, [['X-Sum', '3']], slowly ? 'slowly' : 'at once');
+    }
 });
 
 flow('a chunked answer goes to HTTP/1.0 unchunked and ends with the connection', async ({ connect, origin }) => {

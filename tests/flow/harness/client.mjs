@@ -2,7 +2,7 @@
  * A scripted client: sends exact bytes, reads exact answers.
  */
 import { Conn } from './conn.mjs';
-import { formatHead, readResponse, readResponseHead } from './message.mjs';
+import { formatHead, readResponse, readResponseBody, readResponseHead } from './message.mjs';
 
 export class Client extends Conn {
     static async open(port, host = '127.0.0.1', options = {}) {
@@ -32,6 +32,11 @@ export class Client extends Conn {
     /** The next final response's head. */
     head() {
         return readResponseHead(this);
+    }
+
+    /** The body that follows a head taken before. */
+    body(response) {
+        return readResponseBody(this, response);
     }
 
     /** The next response's head, interim ones not skipped. */

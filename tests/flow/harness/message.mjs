@@ -174,6 +174,10 @@ export function readRequestHead(conn) {
     return readHead(conn, Request, 'a request');
 }
 
+export function readResponseBody(conn, response) {
+    return readBody(conn, response, true);
+}
+
 export function readRequestBody(conn, request) {
     return readBody(conn, request, false);
 }
