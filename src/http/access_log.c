@@ -303,7 +303,7 @@ static void number(struct text *out, struct view name, uint64_t value)
 static void format_json(struct text *out, const struct access_log_options *options, const struct access_record *r,
                         unsigned shrink)
 {
-    struct scratch scratch;
+    not_zeroed struct scratch scratch;
 
     text_lit(out, "{\"time\":\"");
     put_time(out, r->time_ms, ACCESS_JSON);
@@ -344,7 +344,7 @@ static void dash_or(struct text *out, struct view value)
 static void format_combined(struct text *out, const struct access_log_options *options, const struct access_record *r,
                             unsigned shrink)
 {
-    struct scratch scratch;
+    not_zeroed struct scratch scratch;
 
     dash_or(out, make_address(&scratch, options, r->client));
     text_lit(out, " - - ");
