@@ -1,3 +1,4 @@
+/* The end of the line for a broken promise of our own: say which, then abort so that a core shows how. */
 #include "base/check.h"
 
 #include <stdio.h>

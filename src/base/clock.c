@@ -1,3 +1,4 @@
+/* The two clocks of the system. */
 #include "base/clock.h"
 
 #include <time.h>

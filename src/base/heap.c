@@ -1,3 +1,5 @@
+/* The one door to the heap. jemalloc in normal builds, the C library's malloc (which the sanitizers replace) otherwise; the
+ * fault switch counts allocations down over all threads. */
 #include "base/heap.h"
 
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+/* Log lines: formatted on the stack, written with one call so that lines of several threads never mix. */
 #include "base/log.h"
 
 #include <stdarg.h>

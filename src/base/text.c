@@ -1,3 +1,4 @@
+/* Appending to bounded memory. What does not fit is dropped whole and remembered in `overflow`; nothing here allocates. */
 #include "base/text.h"
 
 #include <stdarg.h>

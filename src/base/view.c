@@ -1,3 +1,4 @@
+/* The view helpers too long to inline. */
 #include "base/view.h"
 
 bool view_parse_u64(struct view digits, uint64_t *ret)

@@ -1,3 +1,5 @@
+/* Matching requests to routes, and the life of a configuration generation: counted by every request that waits and every
+ * fill, destroyed by whoever leaves last. */
 #include "http/route.h"
 
 #include <stdlib.h>

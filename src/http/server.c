@@ -1,3 +1,4 @@
+/* What is shared by all loops of the server: for now, which configuration generation is in force. */
 #include "http/server.h"
 
 #include "base/rcu.h"

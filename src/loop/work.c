@@ -1,3 +1,4 @@
+/* The worker pool: one queue under one lock. A job is its submitter's memory; the pool only links it and posts it home. */
 #include "loop/work.h"
 
 #include "base/heap.h"

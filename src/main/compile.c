@@ -1,3 +1,5 @@
+/* Compiles a site into what the node runs on. The compiled form keeps the site: routes borrow its strings and lists. The end
+ * of a generation visits every loop, since connections must be closed where they live. */
 #include "main/compile.h"
 
 #include "base/heap.h"
