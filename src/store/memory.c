@@ -95,8 +95,10 @@ int memory_new(const struct memory_options *options, struct memory **ret)
         r = memory->table ? 0 : -ENOMEM;
     }
     if (r == 0)
-        r = reclaim_new(&(struct reclaim_options){ .release = memory_release_waiting, .work = memory_background_work,
-                                                   .arg = memory }, &memory->reclaim);
+        r = reclaim_new(&(struct reclaim_options){ .release = memory_release_waiting,
+                                                   .work = memory_background_work,
+                                                   .arg = memory },
+                        &memory->reclaim);
     if (r < 0) {
         release(memory);
         return r;

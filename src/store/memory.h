@@ -67,11 +67,11 @@ static inline void memory_touch(struct object *object)
 
 enum memory_refusal {
     MEMORY_STORED,
-    MEMORY_TOO_LARGE,  /* above limit / share */
-    MEMORY_NOT_WORTH,  /* a newcomer worth less than what it would push out */
-    MEMORY_FULL,       /* nothing more to evict: the rest is in use or waits for a grace period */
-    MEMORY_NO_HEAP,    /* allocation failed */
-    MEMORY_WORSE,      /* partial, and a complete one is here */
+    MEMORY_TOO_LARGE, /* above limit / share */
+    MEMORY_NOT_WORTH, /* a newcomer worth less than what it would push out */
+    MEMORY_FULL,      /* nothing more to evict: the rest is in use or waits for a grace period */
+    MEMORY_NO_HEAP,   /* allocation failed */
+    MEMORY_WORSE,     /* partial, and a complete one is here */
     MEMORY_REFUSALS,
 };
 /* For logs and metrics: "too-large", "not-worth", ... */

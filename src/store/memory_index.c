@@ -135,8 +135,8 @@ struct memory_entry *memory_index_add(struct memory *memory, const struct key *k
     return entry;
 }
 
-struct memory_entry *memory_index_own_text(struct memory *memory, struct memory_shard *shard, struct memory_entry *entry,
-                                           const struct key *key)
+struct memory_entry *memory_index_own_text(struct memory *memory, struct memory_shard *shard,
+                                           struct memory_entry *entry, const struct key *key)
 {
     struct memory_entry *other;
     struct cds_lfht_iter at;

@@ -24,7 +24,7 @@ struct memory_entry {
                                    reader takes for another key */
         struct reclaim_node waiting;
     };
-    _Atomic uintptr_t slot;       /* 0, an object, or a struct variant_list | 1 */
+    _Atomic uintptr_t slot; /* 0, an object, or a struct variant_list | 1 */
     _Atomic uint64_t pass_until;
     uint32_t ring_at;  /* place in the ring of pass markers + 1; 0: none */
     uint32_t text_len; /* own key text; without it, that of the first variant counts */
@@ -43,7 +43,7 @@ enum { WAIT_OBJECT, WAIT_ENTRY, WAIT_LIST };
 struct memory_shard {
     pthread_mutex_t lock;
     struct policy policy;
-    uint64_t policy_charged;   /* policy_bytes() when last looked at */
+    uint64_t policy_charged; /* policy_bytes() when last looked at */
     struct memory_entry **ring;
     uint32_t ring_next;
 } __attribute__((aligned(64)));
@@ -73,6 +73,7 @@ struct memory {
     _Atomic uint64_t index_bytes, reserved, waiting, objects, entries;
     _Atomic uint64_t unchecked; /* bytes stored since the allocator was last asked */
     atomic_flag checking;
+    unsigned cut_checks;  /* of whoever holds `checking` */
     _Atomic double floor; /* L, common to all shards */
     _Atomic uint64_t counters[COUNT_END];
     _Atomic double worst[MEMORY_SHARDS_MAX]; /* of each shard, perhaps too low */
@@ -112,8 +113,8 @@ struct memory_entry *memory_index_find(struct memory *memory, const struct key *
 /* A new entry with `slot`, with its own key text if wanted, in the table. NULL when memory is out. */
 struct memory_entry *memory_index_add(struct memory *memory, const struct key *key, uintptr_t slot, bool with_text);
 /* Gives the entry its own text, which may mean a new entry in its place. NULL when memory is out. */
-struct memory_entry *memory_index_own_text(struct memory *memory, struct memory_shard *shard, struct memory_entry *entry,
-                                           const struct key *key);
+struct memory_entry *memory_index_own_text(struct memory *memory, struct memory_shard *shard,
+                                           struct memory_entry *entry, const struct key *key);
 /* Takes the entry out when it has neither variants nor a pass marker. */
 void memory_index_tidy(struct memory *memory, struct memory_entry *entry);
 /* Publishes the variants of `entry` without `out` (may be NULL) and with `in` (may be NULL) in front. 0 or -ENOMEM. Touches

@@ -6,8 +6,8 @@
  *                                    | what waits   | wastes
  *
  * Storing evicts down to `soft`, weighing the newcomer against what would go. Reserving takes from the room above it, and
- * evicts without asking only when that is used up. `effective` follows the allocator: resident memory that we cannot account
- * for (fragmentation, its own tables, connections) beyond an allowance comes out of the limit. */
+ * evicts without asking only when that is used up. `effective` follows the allocator: resident memory above the limit, from
+ * fragmentation, its own tables or other parts of the node, comes out of it. */
 #include "store/memory_index.h"
 
 #include "base/heap.h"
@@ -16,10 +16,11 @@
 #include <math.h>
 
 enum {
-    EVICT_MAX = 4096,     /* per call: a bound on how long a loop is kept busy, not on what is possible */
-    CHECK_EVERY = 4 << 20, /* bytes stored between two looks at the allocator */
+    EVICT_MAX = 4096,      /* per call: a bound on how long a loop is kept busy, not on what is possible */
+    CHECK_EVERY = 2 << 20, /* bytes stored between two looks at the allocator */
+    RECOVER_EVERY = 16,
 };
-#define UNACCOUNTED_OK ((uint64_t)16 << 20)
+#define TRIM_ABOVE ((uint64_t)8 << 20)
 
 static uint64_t load(_Atomic uint64_t *value)
 {
@@ -137,22 +138,27 @@ void memory_unreserve(struct memory *memory, uint64_t bytes)
 
 /* ---- the allocator ---- */
 
-/* Shrinks at once, recovers by a sixteenth of the difference, so that it does not swing. */
+/* What the allocator keeps at hand for itself is resident but not lost, so nothing is judged before it was told to give that
+ * back. Giving back costs system calls and page faults: it is asked for when resident memory is well above the limit, and
+ * once in a while as long as the limit is cut short, to find out whether it still must be. */
 static void follow_allocator(struct memory *memory)
 {
-    uint64_t limit = memory->options.limit, resident = heap_resident(), used = memory_used(memory), excess, wanted, now;
+    uint64_t limit = memory->options.limit, resident = heap_resident(), now = load(&memory->effective);
+    bool retry = now < limit && ++memory->cut_checks % RECOVER_EVERY == 0;
 
+    if (resident <= limit + TRIM_ABOVE && !retry)
+        return;
+    heap_trim();
+    resident = heap_resident();
     if (resident > limit) {
-        heap_trim();
-        resident = heap_resident();
-        used = memory_used(memory);
+        uint64_t full = MIN(now, used_soon(memory) + memory->slack);
+
+        now = full - MIN(full, resident - limit);
+        now = MAX(now, limit / 2);
+    } else {
+        now = MIN(limit, now + (limit - resident) / 2);
     }
-    excess = resident - MIN(resident, used + UNACCOUNTED_OK);
-    wanted = limit - MIN(excess, limit / 2);
-    now = load(&memory->effective);
-    if (wanted > now)
-        wanted = now + (wanted - now + 15) / 16;
-    atomic_store_explicit(&memory->effective, wanted, memory_order_relaxed);
+    atomic_store_explicit(&memory->effective, now, memory_order_relaxed);
 }
 
 void memory_check_resident(struct memory *memory, uint64_t bytes)

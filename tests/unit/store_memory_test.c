@@ -33,9 +33,12 @@ static struct key key_named(const char *name)
 static struct object *make(const char *name, const char *vary, size_t body, unsigned flags)
 {
     struct key key = key_named(name);
-    struct object_parts parts = { .key = key.text, .url = view_str(name), .head = VIEW("HTTP/1.1 200 OK\r\n"),
+    struct object_parts parts = { .key = key.text,
+                                  .url = view_str(name),
+                                  .head = VIEW("HTTP/1.1 200 OK\r\n"),
                                   .vary_names = vary ? VIEW("accept-language") : VIEW_NONE,
-                                  .vary_values = view_str(vary), .body_hint = body };
+                                  .vary_values = view_str(vary),
+                                  .body_hint = body };
     struct object *object = object_new(&key, &parts);
 
     for (size_t done = 0, cap; object && done < body; done += cap) {
@@ -312,7 +315,7 @@ static void ghosts_bring_frequency_back(void **state)
             if (!variants_of(memory, name))
                 put(memory, name, NULL, 5000, 0, NULL);
             if (i % 4 == 0)
-            memory_settle(memory);
+                memory_settle(memory);
         }
     assert_true(stats_of(memory).ghost_hits > 0);
     memory_free(memory);
@@ -366,11 +369,16 @@ static int leave_rcu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(stores_and_finds),      cmocka_unit_test(replaces_equal_variants),
-        cmocka_unit_test(complete_beats_partial), cmocka_unit_test(drops),
-        cmocka_unit_test(pass_markers),          cmocka_unit_test(walks),
-        cmocka_unit_test(stays_within_limit),    cmocka_unit_test(reserves),
-        cmocka_unit_test(ghosts_bring_frequency_back), cmocka_unit_test(survives_failing_allocations),
+        cmocka_unit_test(stores_and_finds),
+        cmocka_unit_test(replaces_equal_variants),
+        cmocka_unit_test(complete_beats_partial),
+        cmocka_unit_test(drops),
+        cmocka_unit_test(pass_markers),
+        cmocka_unit_test(walks),
+        cmocka_unit_test(stays_within_limit),
+        cmocka_unit_test(reserves),
+        cmocka_unit_test(ghosts_bring_frequency_back),
+        cmocka_unit_test(survives_failing_allocations),
     };
 
     return cmocka_run_group_tests(tests, join_rcu, leave_rcu);
