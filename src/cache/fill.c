@@ -403,7 +403,8 @@ static bool unwanted(struct fill *fill)
 {
     bool alone;
 
-    if (fill->background)
+    /* Fetched for the cache: done with when it turns out that the cache cannot have it. */
+    if (fill->background && (fill->phase == FILL_WAITING || fill->storing))
         return false;
     if (fill->shard)
         pthread_mutex_lock(&fill->shard->lock);
