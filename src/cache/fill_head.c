@@ -120,17 +120,19 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
 static void invalidate(struct fill *fill, struct view path_and_query)
 {
-    not_zeroed char memory[4096];
-    struct text text = TEXT_ON(memory);
+    const struct cache_policy *policy = fill->policy;
+    struct view authority = fill->request.authority;
+    size_t cap = path_and_query.len + authority.len + policy->scope.len + policy->key.host.len + 256;
+    struct text text = text_make(heap_alloc(cap), cap);
     struct view query = path_and_query, path = view_cut(&query, '?');
     struct key key;
 
-    if (key_build_url(&fill->policy->key, fill->policy->scope, fill->scheme, fill->request.authority, path, query,
-                      &text) < 0)
-        return;
-    key = key_of(text_view(&text));
-    fill_table_doom(fill->context.table, &key);
-    memory_drop(fill->context.memory, &key);
+    if (text.ptr && key_build_url(&policy->key, policy->scope, fill->scheme, authority, path, query, &text) == 0) {
+        key = key_of(text_view(&text));
+        fill_table_doom(fill->context.table, &key);
+        memory_drop(fill->context.memory, &key);
+    }
+    heap_free(text.ptr);
 }
 
 static void invalidate_after_write(struct fill *fill, const struct http_response *response)
