@@ -129,7 +129,8 @@ static void listener_run(struct task *task)
             if (errno == EMFILE || errno == ENFILE) {
                 log_warn("out of file descriptors: refusing connections (raise LimitNOFILE, now see ulimit -n)");
                 accept_without_fds(l);
-            } else if (errno == ENOMEM || errno == ENOBUFS) {
+            } else if (errno != EAGAIN) {
+                /* No memory, or an error of the one connection: others may wait behind it, and no edge will tell. */
                 timer_set(&l->retry, ACCEPT_RETRY_MS);
             }
             return;
@@ -170,15 +171,20 @@ int http_loop_new(struct server *server, struct loop *loop, struct http_loop **r
 int http_loop_listen(struct http_loop *hl, int fd, enum listener_kind kind, bool local)
 {
     struct listener *l;
+    int r;
 
     if (hl->listener_count == LISTENERS_MAX)
         return -ENOSPC;
-    l = &hl->listeners[hl->listener_count++];
+    l = &hl->listeners[hl->listener_count];
     *l = (struct listener){ .io = { .fd = fd, .ready = listener_ready }, .owner = hl, .kind = kind, .local = local };
     task_init(&l->task, hl->loop, listener_run);
     timer_init(&l->retry, &l->task);
+    r = loop_io_add(hl->loop, &l->io);
+    if (r < 0)
+        return r; /* the descriptor stays the caller's */
+    hl->listener_count++;
     task_wake(&l->task);
-    return loop_io_add(hl->loop, &l->io);
+    return 0;
 }
 
 void http_loop_drain(struct http_loop *hl)

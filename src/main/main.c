@@ -7,6 +7,7 @@
 #include "main/top.h"
 #include "main/why.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #ifndef DOORSTEP_VERSION
@@ -33,11 +34,14 @@ static int usage(FILE *out, int code)
     return code;
 }
 
-static int complain(struct conf_report *report)
+/* After site_load() and its like failed with `r`. */
+static int complain(struct conf_report *report, int r)
 {
     conf_report_print(report, stderr);
+    if (r == -ENOMEM)
+        fprintf(stderr, "%s: out of memory\n", report->file);
     conf_report_free(report);
-    return 2;
+    return r == -ENOMEM ? 1 : 2;
 }
 
 static int command_serve(int argc, char **argv)
@@ -49,6 +53,7 @@ static int command_serve(int argc, char **argv)
     const char *url = NULL, *values[ARRAY_LEN(flags)] = { 0 };
     struct conf_report report;
     struct site site;
+    int r;
 
     for (int i = 1; i < argc; i++) {
         size_t k = 0;
@@ -78,13 +83,16 @@ static int command_serve(int argc, char **argv)
     }
     conf_report_init(&report);
     report.file = "doorstep serve";
-    if (site_default(url, &site, &report) < 0)
-        return complain(&report);
-    for (size_t k = 0; k < ARRAY_LEN(flags); k++)
-        if (values[k] && site_set(&site, flags[k].path, values[k], &report) < 0) {
-            site_free(&site);
-            return complain(&report);
-        }
+    r = site_default(url, &site, &report);
+    if (r < 0)
+        return complain(&report, r);
+    for (size_t k = 0; r == 0 && k < ARRAY_LEN(flags); k++)
+        if (values[k])
+            r = site_set(&site, flags[k].path, values[k], &report);
+    if (r < 0) {
+        site_free(&site);
+        return complain(&report, r);
+    }
     conf_report_free(&report);
     return node_run(&site, NULL);
 }
@@ -103,12 +111,14 @@ static int command_run(int argc, char **argv)
     const char *file = file_argument(argc, argv);
     struct conf_report report;
     struct site site;
+    int r;
 
     if (!file)
         return 2;
     conf_report_init(&report);
-    if (site_load(file, &site, &report) < 0)
-        return complain(&report);
+    r = site_load(file, &site, &report);
+    if (r < 0)
+        return complain(&report, r);
     conf_report_free(&report);
     return node_run(&site, file);
 }
@@ -118,12 +128,14 @@ static int command_check(int argc, char **argv)
     const char *file = file_argument(argc, argv);
     struct conf_report report;
     struct site site;
+    int r;
 
     if (!file)
         return 2;
     conf_report_init(&report);
-    if (site_load(file, &site, &report) < 0)
-        return complain(&report);
+    r = site_load(file, &site, &report);
+    if (r < 0)
+        return complain(&report, r);
     printf("%s: good: %zu routes, %zu upstreams\n", file, site.routes.count, site.upstreams.count);
     conf_report_free(&report);
     site_free(&site);

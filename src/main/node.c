@@ -118,6 +118,8 @@ static int make_admin(struct runtime *node, const struct site *site)
     struct admin_options options = { .server = &node->server, .metrics = node->metrics, .token = site->admin.token };
     int r = admin_new(&node->admin, &options);
 
+    if (r < 0)
+        log_error("cannot start: %s", strerror(-r));
     node->server.admin = admin_handle;
     node->server.admin_arg = node->admin;
     return r;
@@ -163,9 +165,13 @@ static int listen_on(struct runtime *node, const struct option_address *at, enum
         if (r < 0)
             close_from(fds, i, count);
     }
+    if (r < 0) {
+        log_error("cannot listen on %.*s: %s", VIEW_ARG(at->text), strerror(-r));
+        return r;
+    }
     address_print(&bound_text, &bound);
     log_info("%s on %s", kind == LISTENER_ADMIN ? "admin" : "listening", text_str(&bound_text));
-    return r;
+    return 0;
 }
 
 static int open_listeners(struct runtime *node, const struct site *site)
@@ -190,8 +196,10 @@ static int start_threads(struct runtime *node)
     for (; node->running < node->loop_count; node->running++) {
         int r = pthread_create(&node->threads[node->running], NULL, loop_thread, node->loops[node->running]);
 
-        if (r != 0)
+        if (r != 0) {
+            log_error("cannot start a thread: %s", strerror(r));
             return -r;
+        }
     }
     return 0;
 }
@@ -280,7 +288,11 @@ static void reload(struct runtime *node)
     r = site_load(node->file, &site, &report);
     if (r < 0) {
         conf_report_print(&report, stderr);
-        log_error("%s was not loaded (%u mistakes): the node goes on with the old configuration", node->file, report.count);
+        if (r == -ENOMEM)
+            log_error("%s was not loaded, out of memory: the node goes on with the old configuration", node->file);
+        else
+            log_error("%s was not loaded (%u mistakes): the node goes on with the old configuration", node->file,
+                      report.count);
     } else {
         r = compile_site(&site, node->server.stats, node->loops, node->loop_count, &config, &reason);
         if (r < 0) {
