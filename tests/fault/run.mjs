@@ -1,0 +1,15 @@
+/** Runs the fault tests with the flow tests' runner; ends with "fault: N passed, N failed". */
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const folder = fileURLToPath(new URL('.', import.meta.url));
+const args = process.argv.slice(2);
+const wanted = args.filter((arg) => !arg.startsWith('--'));
+const tests = fs.readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).sort();
+
+process.env.FLOW_LABEL ??= 'fault';
+process.argv.splice(2, Infinity, ...args.filter((arg) => arg.startsWith('--')), ...(wanted.length === 0 ? tests
+    : wanted.flatMap((word) => (fs.existsSync(word) ? [word] : tests.filter((name) => name.startsWith(word)))))
+    .map((name) => path.resolve(folder, name)));
+await import('../flow/run.mjs');
