@@ -116,7 +116,6 @@ export class Origin {
     async #serve(conn) {
         this.conns.push(conn);
         conn.resumed = Boolean(conn.socket.isSessionReused?.()); // only known while it is open
-        conn.requests = 0;
         try {
             for (;;) {
                 const request = await readRequestHead(conn);
@@ -124,7 +123,6 @@ export class Origin {
                     conn.end();
                     return;
                 }
-                conn.requests++;
                 this.requests.push(request);
                 await this.#take(new Exchange(conn, request, this.requests.length));
             }
