@@ -1,14 +1,16 @@
 /* The node between real peers: nginx as the origin, Chromium, curl and undici as clients. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
-import { Client as Undici, request as fetchOnce } from 'undici';
+import { Client as Undici, request as fetchOnce, WebSocket } from 'undici';
 import { cacheStatus, Node, scratch, siteConfig } from '../flow/harness/flow.mjs';
 
 const exec = promisify(execFile);
@@ -202,6 +204,49 @@ test('undici: pipelining on one connection, answers in order', LIMIT, async () =
         assert.ok(bodies[i].equals(fs.readFileSync(path.join(folder, 'www/assets', name))), name);
     }
     await client.close();
+});
+
+/** An echo server that speaks just enough WebSocket (RFC 6455) for one short text frame at a time. */
+function startEcho() {
+    const server = http.createServer((request, response) => response.writeHead(426).end());
+    server.on('upgrade', (request, socket) => {
+        const accept = createHash('sha1').update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+            .digest('base64');
+        socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+            + `Sec-WebSocket-Accept: ${accept}\r\n\r\n`);
+        socket.on('error', () => {});
+        socket.on('data', (frame) => {
+            const length = frame[1] & 127;
+            if ((frame[0] & 15) === 8) {
+                socket.end(Buffer.from([0x88, 2, frame[6] ^ frame[2], frame[7] ^ frame[3]]));
+                return;
+            }
+            const text = Buffer.from(frame.subarray(6, 6 + length).map((byte, i) => byte ^ frame[2 + (i & 3)]));
+            socket.write(Buffer.concat([Buffer.from([0x81, length]), text]));
+        });
+    });
+    return server;
+}
+
+test('WebSocket: a real client talks through the node and closes cleanly', LIMIT, async () => {
+    const echo = startEcho().listen(0, '127.0.0.1');
+    await once(echo, 'listening');
+    const front = await Node.start({ config: siteConfig([`http://127.0.0.1:${echo.address().port}`]) });
+    try {
+        const socket = new WebSocket(`ws://127.0.0.1:${front.port}/chat`);
+        await once(socket, 'open');
+        for (const text of ['hello', 'again', 'grüezi']) {
+            socket.send(text);
+            const [message] = await once(socket, 'message');
+            assert.equal(message.data, text);
+        }
+        socket.close(1000);
+        const [end] = await once(socket, 'close');
+        assert.equal(end.code, 1000);
+    } finally {
+        await front.stop();
+        echo.close();
+    }
 });
 
 test('undici: conditional requests and Cache-Status', LIMIT, async () => {

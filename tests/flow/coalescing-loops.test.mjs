@@ -245,6 +245,32 @@ for (const threads of [1, 4]) {
         assert.equal(s.origin.count, 2);
     });
 
+    many('many stale-while-revalidate hits start one background request', async (s) => {
+        s.origin.answers({ headers: { 'Cache-Control': 'max-age=600, stale-while-revalidate=1000', Age: '700', ETag: '"v"' } });
+        await s.get('/a');
+        s.origin.byHand();
+        const answers = await Promise.all(Array.from({ length: 40 }, () => s.get('/a')));
+        answers.forEach((response) => assertHit(response));
+        const exchange = await s.origin.expect('/a');
+        assert.equal(s.origin.count, 2);
+        await exchange.reply({ status: 304, headers: fresh });
+        await until(async () => cacheStatus(await s.get('/a')).ttl > 0);
+        assert.equal(s.origin.count, 2);
+    });
+
+    many('purges and fills at once leave nothing old behind', async (s) => {
+        let version = 1;
+        s.origin.answers(() => ({ headers: fresh, body: `version ${version}` }));
+        for (; version <= 20; version++) {
+            const asks = Array.from({ length: 8 }, () => s.get('/a'));
+            await s.get('/a', {}, { method: 'POST', body: 'x' });
+            await Promise.all(asks);
+            await s.get('/a', {}, { method: 'DELETE' }); // nothing fetched before this may be served after it
+            assert.equal((await s.get('/a')).text, `version ${version}`);
+            await s.get('/a', {}, { method: 'DELETE' });
+        }
+    });
+
     many('ranges and HEAD of one missing key do not mix up their answers', async (s) => {
         const body = 'abcdefghij';
         s.origin.answers((exchange) => ({ headers: fresh, body }));

@@ -72,6 +72,14 @@ flow('only-if-cached never reaches the origin: a hit, or 504', async ({ get, ori
     assertHit(await get('/a', { 'Cache-Control': 'only-if-cached' }));
 });
 
+flow('only-if-cached is 504 for what is stale, unless the client takes it', async ({ get, origin }) => {
+    origin.answers(stale);
+    await get('/a');
+    assert.equal((await get('/a', { 'Cache-Control': 'only-if-cached' })).status, 504);
+    assertHit(await get('/a', { 'Cache-Control': 'only-if-cached, max-stale=1000' }));
+    assert.equal(origin.count, 1);
+});
+
 flow('requests with no-cache are still coalesced, so that they cannot flood an origin', async ({ connect, node, origin }) => {
     const clients = await Promise.all(Array.from({ length: 10 }, () => connect()));
     await Promise.all(clients.map((client) => client.ask('/a', { headers: { 'Cache-Control': 'no-cache' } })));

@@ -106,6 +106,21 @@ flow('an idle connection closed by the origin is noticed; POST then uses a fresh
     assert.equal(origin.conns.length, 2);
 });
 
+flow('an origin that falls silent in the middle of a body is given up, the body cut and not stored', {
+    upstream: { idle_timeout: '300ms' } }, async ({ connect, get, origin }) => {
+    const client = await connect();
+    await client.ask('/a');
+    const exchange = await origin.expect('/a');
+    await exchange.head(200, { 'Cache-Control': 'max-age=600', 'Content-Length': 10 });
+    await exchange.send('12345');
+    const response = await client.response();
+    assert.equal(response.text, '12345');
+    assert.equal(response.complete, false);
+    await exchange.closed();
+    origin.answers({ headers: { 'Cache-Control': 'max-age=600' }, body: 'whole' });
+    assert.equal((await get('/a')).text, 'whole');
+});
+
 flow('a name is resolved, and the address that answers is used', { server: (origin) => `http://localhost:${origin.port}` },
     async ({ get, origin }) => { // localhost may be ::1 first, where nobody listens
         origin.answers(pass);
