@@ -369,7 +369,8 @@ static void pump(struct fill *fill)
     }
     if (budget == 0)
         task_wake(&fill->task);
-    if (moved) {
+    /* The starter may have waited for room to write its request body. */
+    if (moved || fill->request.body != BODY_NONE) {
         pthread_mutex_lock(&fill->lock);
         fill_wake_readers(fill);
         pthread_mutex_unlock(&fill->lock);
@@ -452,6 +453,8 @@ static void fill_run(struct task *task)
         return; /* the starter takes the connection, and its leaving ends us */
     if (fill->outcome == FILL_FRESHENED || fill->outcome == FILL_ERROR)
         finish(fill, fill->outcome == FILL_ERROR ? FILL_FAILED : FILL_DONE);
+    else if (fill->outcome == FILL_PASSING && unwanted(fill))
+        finish(fill, FILL_FAILED);
     else
         pump(fill);
 }

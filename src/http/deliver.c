@@ -384,6 +384,14 @@ static enum more queue_more(struct req *r)
     return d->count ? MORE_QUEUED : MORE_END;
 }
 
+/* An origin may answer while it still reads (an echo, a transcoder): without the rest of the request it would never end. */
+static enum flow wait_uploading(struct req *r)
+{
+    bool uploads = r->reader && r->reader->starter && r->request.body != BODY_NONE && !r->body_end_written;
+
+    return uploads && upload_some(r) == FLOW_DONE ? FLOW_CONTINUE : FLOW_WAIT;
+}
+
 enum flow step_deliver(struct req *r)
 {
     enum flow flow;
@@ -394,7 +402,7 @@ enum flow step_deliver(struct req *r)
 
         if (r->out.count == 0) {
             if (more == MORE_LATER)
-                return FLOW_WAIT;
+                return wait_uploading(r);
             r->broken = r->broken || more == MORE_BROKEN;
             r->step = STEP_FINISH;
             return FLOW_CONTINUE;
@@ -403,6 +411,6 @@ enum flow step_deliver(struct req *r)
         if (flow == FLOW_DONE)
             return FLOW_CONTINUE; /* broken: finish */
         if (flow == FLOW_WAIT)
-            return flow;
+            return wait_uploading(r);
     }
 }

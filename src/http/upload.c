@@ -47,6 +47,11 @@ static void took(struct req *r, size_t len)
 static enum flow refuse(struct req *r, int status, const char *detail)
 {
     r->close = true;
+    if (r->status) { /* the answer is on its way: all that can be done is to cut it */
+        r->broken = true;
+        r->step = STEP_FINISH;
+        return FLOW_DONE;
+    }
     fill_leave(r->reader);
     r->reader = NULL;
     reply_error(r, status, detail);
@@ -89,6 +94,9 @@ enum flow upload_some(struct req *r)
         got = req_fill_input(r);
         r->body_stalled = r->body_stalled && got <= 0;
         if (got == -EAGAIN) {
+            /* Once the origin answers, its answer decides how long this takes. */
+            if (r->status)
+                return FLOW_CONTINUE;
             if (r->body_stalled)
                 r->timer_chosen = true;
             else

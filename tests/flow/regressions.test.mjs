@@ -14,7 +14,7 @@ flow('a node ends cleanly while a background fetch waits for its origin', async 
 }); // stopped with SIGTERM, exit code 0 expected
 
 flow('a node ends cleanly when the time for requests under way is over',
-    { config: { threads: 4, limits: { shutdown_timeout: '100ms' } } }, async ({ connect, origin, node }) => {
+    { config: { threads: 4, shutdown_timeout: '100ms' } }, async ({ connect, origin, node }) => {
         const clients = await Promise.all(Array.from({ length: 16 }, () => connect()));
         await Promise.all(clients.map((client, i) => client.ask(i % 2 ? `/own/${i}` : '/shared')));
         const exchanges = [];
