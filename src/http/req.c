@@ -6,6 +6,7 @@
 #include "cache/conditional.h"
 #include "cache/vary.h"
 #include "http/conn.h"
+#include "http/purge.h"
 
 #include <errno.h>
 
@@ -147,20 +148,17 @@ static bool via_names_us(struct req *r)
 /* PURGE drops every variant of its target (docs/http.md). */
 static enum flow purge_target(struct req *r)
 {
-    char memory[4096];
-    struct text text = TEXT_ON(memory);
-    struct key key;
-    unsigned dropped;
+    struct purge purge = { .kind = PURGE_URL };
+    uint64_t dropped;
 
+    r->why = WHY_PURGED;
     if (!option_cidrs_match(&r->config->purgers, r->client_address))
         return reply_error(r, 403, "PURGE is not allowed from this address");
-    if (key_build_url(&r->route->cache.key, r->route->cache.scope, r->scheme, r->request.authority, r->request.path,
-                      r->request.query, &text) < 0)
-        return reply_error(r, 414, "the target is too long to purge");
-    key = key_of(text_view(&text));
-    fill_table_doom(r->hl->server->fill.table, &key);
-    dropped = memory_drop(r->hl->server->memory, &key);
-    r->why = WHY_PURGED;
+    if (!req_make_url(r))
+        return reply_error(r, 503, "out of memory");
+    purge.target = r->url;
+    if (purge_run(r->hl->server, &purge, &dropped) < 0)
+        return reply_error(r, 400, "the target cannot be purged");
     return reply_text(r, 200, "application/json", dropped ? VIEW("{\"purged\":true}\n") : VIEW("{\"purged\":false}\n"));
 }
 

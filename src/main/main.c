@@ -58,8 +58,6 @@ static int command_serve(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         size_t k = 0;
 
-        if (strcmp(argv[i], "--help") == 0)
-            return usage(stdout, 0);
         if (strncmp(argv[i], "--", 2) != 0) {
             if (url) {
                 fprintf(stderr, "doorstep serve: one URL, please; '%s' is a second one\n", argv[i]);
@@ -190,12 +188,13 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
+        bool own_help; /* the others are all said on the main page */
     } commands[] = {
-        { "serve", command_serve }, { "run", command_run },         { "check", command_check },
-        { "reference", command_reference }, { "schema", command_schema }, { "version", command_version },
-        { "why", command_why },
-        { "purge", command_purge },
-        { "top", command_top },
+        { "serve", command_serve, false }, { "run", command_run, false },         { "check", command_check, false },
+        { "reference", command_reference, false }, { "schema", command_schema, false }, { "version", command_version, false },
+        { "why", command_why, true },
+        { "purge", command_purge, true },
+        { "top", command_top, true },
     };
 
     if (getenv("DOORSTEP_DEBUG"))
@@ -207,7 +206,9 @@ int main(int argc, char **argv)
         return usage(stdout, 0);
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return !commands[i].own_help && argc == 3 && strcmp(argv[2], "--help") == 0
+                       ? usage(stdout, 0)
+                       : commands[i].run(argc - 1, argv + 1);
     fprintf(stderr, "doorstep: '%s' is not a command; see doorstep --help\n", argv[1]);
     return 2;
 }

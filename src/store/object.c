@@ -7,9 +7,11 @@
 #include "base/check.h"
 #include "base/heap.h"
 
+#include <errno.h>
 #include <sys/uio.h>
 
 #define INLINE_BODY_MAX ((size_t)64 * 1024)
+#define COMPACT_MAX ((uint64_t)256 * 1024)
 #define CHUNK_MIN ((size_t)16 * 1024)
 #define CHUNK_MAX ((size_t)256 * 1024)
 
@@ -167,6 +169,56 @@ void object_commit(struct object *object, size_t len)
     CHECK(object->last && len <= object->last->cap - object->last->len);
     object->last->len += (uint32_t)len;
     atomic_fetch_add_explicit(&object->body_len, len, memory_order_release);
+}
+
+int object_copy_body(struct object *to, struct object *from)
+{
+    struct object_cursor cursor = { 0 };
+    struct view run;
+    size_t cap;
+
+    while ((run = object_peek(from, &cursor)).len) {
+        char *memory = object_reserve(to, run.len, &cap);
+
+        if (!memory)
+            return -ENOMEM;
+        memcpy(memory, run.ptr, cap);
+        object_commit(to, cap);
+        object_advance(from, &cursor, cap);
+    }
+    return 0;
+}
+
+struct object *object_compact(struct object *object)
+{
+    uint64_t body = atomic_load(&object->body_len);
+    struct chunk *last = object->last;
+    struct object_parts parts = {
+        .key = object->key.text, .url = object->url, .tags = object->tags, .head = object->head,
+        .vary_names = object->vary_names, .vary_values = object->vary_values, .etag_len = object->etag.len,
+        .body_hint = (size_t)body,
+    };
+    struct object *compact;
+
+    if (!last || object->body_owner || body > COMPACT_MAX || last->cap - last->len <= (body + sizeof(*object)) / 8)
+        return NULL;
+    parts.etag_at = (size_t)(object->etag.ptr - object->head.ptr);
+    compact = object_new(&object->key, &parts);
+    if (!compact)
+        return NULL;
+    atomic_store(&compact->flags, atomic_load(&object->flags));
+    compact->status = object->status;
+    compact->method = object->method;
+    compact->cost_ms = object->cost_ms;
+    compact->times = object->times;
+    compact->purge_pos = object->purge_pos;
+    compact->body_first = object->body_first;
+    compact->complete_len = object->complete_len;
+    if (object_copy_body(compact, object) < 0) {
+        object_unref(compact);
+        return NULL;
+    }
+    return compact;
 }
 
 /* ---- readers ---- */
