@@ -265,6 +265,9 @@ static bool range_answer(struct req *r, struct text *tail)
         r->step = STEP_FINISH;
         return true;
     }
+    /* A fill that ran out of storage waits for its readers and forgets what they have passed: one order for all of them. */
+    if (r->reader && count > 1 && !(r->object->flags & OBJECT_COMPLETE))
+        return false;
     head = count == 1 ? after_status_line(head) : without_type(r, head);
     if (!head.ptr || !prepare_ranges(r, list, count, tail))
         return false; /* no memory: the whole is as good an answer */
@@ -322,6 +325,20 @@ static enum more source_state(struct req *r, const struct fill_view *look)
     return look->phase == FILL_FAILED ? MORE_BROKEN : MORE_LATER;
 }
 
+/* What lies before the range is passed over as it arrives: a fill that goes at its readers' pace waits for us, too. */
+static void skip_to(struct req *r, uint64_t offset)
+{
+    struct object_cursor *cursor = &r->out.cursor;
+    struct view run;
+
+    while (cursor->offset < offset && (run = object_peek(r->object, cursor)).len) {
+        uint64_t len = MIN((uint64_t)run.len, offset - cursor->offset);
+
+        object_advance(r->object, cursor, len);
+        fill_passed(r->reader, len);
+    }
+}
+
 static enum more queue_runs(struct req *r, struct part *part)
 {
     struct delivery *d = &r->out;
@@ -329,6 +346,7 @@ static enum more queue_runs(struct req *r, struct part *part)
     struct iovec runs[DELIVERY_SEGMENTS - 6];
     struct text frame = TEXT_ON(d->frame);
     uint64_t left = part->len == UINT64_MAX ? UINT64_MAX : part->len - d->part_sent, bytes = 0;
+    uint64_t offset = part->first + d->part_sent - r->object->body_first;
     int count;
 
     /* The phase first: what is readable after it was seen DONE is all there will be. */
@@ -336,7 +354,12 @@ static enum more queue_runs(struct req *r, struct part *part)
         fill_look(r->reader, &look);
     if (left == 0)
         return MORE_END;
-    object_seek(r->object, &d->cursor, part->first + d->part_sent - r->object->body_first);
+    if (r->reader) {
+        skip_to(r, offset);
+        if (d->cursor.offset < offset)
+            return source_state(r, &look);
+    }
+    object_seek(r->object, &d->cursor, offset);
     count = object_peekv(r->object, &d->cursor, runs, (int)ARRAY_LEN(runs), MIN(left, WRITE_MAX));
     if (count == 0)
         return source_state(r, &look);
