@@ -15,7 +15,6 @@
 #include <unistd.h>
 #include <urcu-qsbr.h>
 
-#define PIPELINED_PER_RUN 32
 #define LINGER_MS 2000
 #define LINGER_BYTES (1024u * 1024u)
 /* Pushing a timer out is cheaper than taking it off the wheel. */
@@ -342,7 +341,7 @@ static void conn_run(struct task *task)
     }
     if (c->timer.fired && timed_out(c))
         return;
-    for (int i = 0; i < PIPELINED_PER_RUN; i++) {
+    for (uint64_t left = limits_of(c)->pipelined; left > 0; left--) {
         int r = c->req ? 1 : read_request(c);
 
         if (r < 0)

@@ -29,6 +29,7 @@ struct http_limits {
     uint64_t connections;            /* per loop; 0: none */
     uint64_t connections_per_client; /* per loop; 0: none */
     uint64_t requests_per_connection;
+    uint64_t pipelined; /* answered in a row before other connections get a turn */
     uint64_t waiters_per_fill;
     uint64_t header_timeout_ms, body_timeout_ms, idle_timeout_ms, write_timeout_ms, total_timeout_ms;
 };

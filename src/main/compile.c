@@ -160,6 +160,7 @@ static void compile_limits(const struct site_limit *from, struct http_limits *to
         .connections = from->connections,
         .connections_per_client = from->connections_per_client,
         .requests_per_connection = from->requests_per_connection,
+        .pipelined = MAX(from->pipelined, (uint64_t)1),
         .waiters_per_fill = from->waiters_per_fill ? from->waiters_per_fill : UINT32_MAX,
         .header_timeout_ms = from->header_timeout,
         .body_timeout_ms = from->body_timeout,

@@ -69,7 +69,7 @@ static const struct option limits_table[] = {
     { .name = "head", .type = OPTION_SIZE, .offset = MEMBER(site_limit, head), .preset = "32K", .min = KIB(1),
       .max = MIB(1), .help = "Bytes of a request or response head." },
     { .name = "fields", .type = OPTION_INT, .offset = MEMBER(site_limit, fields), .preset = "100", .min = 8,
-      .max = 1000, .help = "Fields of a head." },
+      .max = 256, .help = "Fields of a head." },
     { .name = "target", .type = OPTION_SIZE, .offset = MEMBER(site_limit, target), .preset = "8K", .min = 256,
       .max = MIB(1), .help = "Bytes of a request target." },
     { .name = "body", .type = OPTION_SIZE, .offset = MEMBER(site_limit, body), .preset = "0",
@@ -81,7 +81,8 @@ static const struct option limits_table[] = {
     { .name = "requests_per_connection", .type = OPTION_INT, .offset = MEMBER(site_limit, requests_per_connection),
       .preset = "100000", .help = "Requests after which a connection is closed; 0: no limit." },
     { .name = "pipelined", .type = OPTION_INT, .offset = MEMBER(site_limit, pipelined), .preset = "16", .min = 1,
-      .max = 1000, .help = "Requests of one connection that are taken before the first is answered." },
+      .max = 1000, .help = "Pipelined requests of one connection answered in a row before other connections get a turn. What a client sends "
+              "ahead beyond that waits in the socket." },
     { .name = "waiters_per_fill", .type = OPTION_INT, .offset = MEMBER(site_limit, waiters_per_fill),
       .preset = "10000", .min = 1, .max = 10000000, .help = "Requests that may wait for one fetch of the same key." },
     { .name = "variants_per_key", .type = OPTION_INT, .offset = MEMBER(site_limit, variants_per_key), .preset = "16",
