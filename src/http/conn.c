@@ -31,6 +31,7 @@ static const struct http_limits *limits_of(const struct conn *c)
 void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local)
 {
     struct conn *c = heap_zalloc(sizeof(*c));
+    uint64_t limit;
     int one = 1;
 
     if (!c) {
@@ -51,8 +52,16 @@ void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enu
     list_init(&c->link);
     if (!local)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (clients_add(hl, c->address, local ? 0 : limits_of(c)->connections_per_client) < 0 ||
-        sock_open(&c->sock, hl->loop, fd, &c->task) < 0) {
+    limit = local ? 0 : limits_of(c)->connections_per_client;
+    if (clients_add(hl, c->address, limit) < 0) {
+        close(fd);
+        heap_free(c);
+        return;
+    }
+    c->counted = limit > 0; /* a reload may change whether they are */
+    if (sock_open(&c->sock, hl->loop, fd, &c->task) < 0) {
+        if (c->counted)
+            clients_remove(hl, c->address);
         close(fd);
         heap_free(c);
         return;
@@ -81,6 +90,9 @@ static void drop_req(struct conn *c)
 
 void http_conn_close(struct conn *c)
 {
+    /* An answer that ends here is cut: an orderly close would look like its end where the end of the connection is that. */
+    if (c->req && c->req->status)
+        sock_reset(&c->sock);
     if (c->req)
         drop_req(c);
     timer_clear(&c->timer);
@@ -90,7 +102,8 @@ void http_conn_close(struct conn *c)
     c->hl->conn_count--;
     if (c->kind == LISTENER_PUBLIC)
         http_stats_connection(c->hl->server->stats, c->hl->loop, false);
-    clients_remove(c->hl, c->address);
+    if (c->counted)
+        clients_remove(c->hl, c->address);
     heap_free(c);
 }
 
@@ -308,7 +321,7 @@ static bool timed_out(struct conn *c)
     timer_clear(&c->timer);
     if (c->req) {
         /* Waiting for request body bytes, or for the client to take the answer, or the total is used up. */
-        if (c->req->step == STEP_FETCH && c->req->status == 0) {
+        if (c->req->step == STEP_FETCH && c->req->status == 0 && !c->req->write_stalled) {
             bool total = c->req->deadline_ms && loop_now_ms(c->hl->loop) >= c->req->deadline_ms;
 
             c->req->close = true;

@@ -16,6 +16,7 @@ struct conn {
     uint32_t scanned;      /* of a head that is still incomplete */
     uint8_t kind;          /* enum listener_kind */
     bool local;            /* Unix socket */
+    bool counted;          /* among the connections of its address */
     bool head_started;     /* the header timeout runs */
     bool lingering;        /* everything sent, our side shut; reading what the client still sends */
     bool idle_answered;    /* at least one answer: an idle timeout closes silently */
