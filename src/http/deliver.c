@@ -3,6 +3,7 @@
 #include "http/conn.h"
 
 #include "cache/conditional.h"
+#include "proto/date.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -203,6 +204,11 @@ static void small_answer(struct req *r, struct view status_line, struct text *ta
 
     r->status = (uint16_t)status;
     deliver_push(d, status_line);
+    if (status != 304) { /* a 304 has the stored one */
+        text_lit(tail, "Date: ");
+        date_put(tail, r->now_ms / 1000);
+        text_lit(tail, "\r\n");
+    }
     head_fields(r, tail);
     text_lit(tail, "\r\n");
     deliver_push(d, text_view(tail));

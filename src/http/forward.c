@@ -37,7 +37,7 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
     case FIELD_X_FORWARDED_PROTO:
         return r->route->forwarding & FORWARDING_X;
     case FIELD_EXPECT:
-        return r->request.body == BODY_NONE;
+        return r->request.body == BODY_NONE || !r->request.expect_continue;
     default:
         if (is_condition(field->id))
             return strip || (range_only && field->id != FIELD_RANGE && field->id != FIELD_IF_RANGE);
@@ -154,7 +154,8 @@ static void put_framing(struct text *t, const struct req *r)
     } else if (r->request.body == BODY_CHUNKED) {
         text_lit(t, "Transfer-Encoding: chunked\r\n");
     }
-    if (fields_has(&r->request.fields, FIELD_UPGRADE) &&
+    /* Only where a 101 could be followed: not for an HTTP/1.0 client (RFC 9110 §7.8), nor for a fetch that others share. */
+    if (r->private_fetch && r->request.minor >= 1 && fields_has(&r->request.fields, FIELD_UPGRADE) &&
         fields_list_has(&r->request.fields, FIELD_CONNECTION, VIEW("upgrade"))) {
         put_field(t, VIEW("Connection"), VIEW("upgrade"));
         put_field(t, VIEW("Upgrade"), fields_value(&r->request.fields, FIELD_UPGRADE));

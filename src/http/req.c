@@ -167,7 +167,8 @@ enum flow step_admit(struct req *r)
     const struct field *hops = fields_find(&r->request.fields, VIEW("Max-Forwards"));
     uint64_t limit = r->route->body_limit, left;
 
-    if (fields_has(&r->request.fields, FIELD_EXPECT) && !r->request.expect_continue)
+    /* An HTTP/1.0 client cannot expect anything: its Expect counts for nothing (RFC 9110 §10.1.1). */
+    if (fields_has(&r->request.fields, FIELD_EXPECT) && !r->request.expect_continue && r->request.minor >= 1)
         return reply_error(r, 417, "the only expectation known here is 100-continue");
     /* The last hop answers OPTIONS itself (RFC 9110 §7.6.2). */
     if (hops && r->request.method == METHOD_OPTIONS && view_parse_u64(hops->value, &left) && left == 0)

@@ -71,8 +71,7 @@ const struct route *route_find(const struct http_config *config, struct view aut
                 lower[k] = ascii_lower(authority.ptr[k]);
             host = view_make(lower, len);
             /* A port is not part of the name; brackets of IPv6 literals are. */
-            if (len && lower[0] != '[')
-                host.len = view_find(host, ':');
+            host.len = len && lower[0] == '[' ? MIN(view_find(host, ']') + 1, len) : view_find(host, ':');
         }
         if (host_fits(route, host))
             return route;

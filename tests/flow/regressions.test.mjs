@@ -122,3 +122,18 @@ flow('a write to a very long target invalidates it too', async ({ get, origin })
     await get(target, {}, { method: 'POST', body: 'x' });
     assertForwarded(await get(target));
 });
+
+flow('an HTTP/1.0 client cannot upgrade: its Upgrade is not passed on (RFC 9110 section 7.8)', async ({ get, origin }) => {
+    origin.answers({});
+    await get('/a', { Connection: 'upgrade', Upgrade: 'websocket' }, { version: 'HTTP/1.0' });
+    assert.equal(origin.requests[0].header('upgrade'), undefined);
+});
+
+flow('a port behind an IPv6 literal is not part of the name a route matches', {
+    config: { routes: [{ match: '[2001:db8::1]/*', upstream: 'app' }] },
+}, async ({ get, origin }) => {
+    origin.answers({});
+    assert.equal((await get('/a', { Host: '[2001:db8::1]' })).status, 200);
+    assert.equal((await get('/a', { Host: '[2001:db8::1]:8080' })).status, 200);
+    assert.equal((await get('/a', { Host: '[2001:db8::2]:8080' })).status, 404);
+});
