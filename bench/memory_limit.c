@@ -208,7 +208,7 @@ static int count_overhead(unsigned long objects)
     struct memory_options options = { .limit = (uint64_t)objects * 4096 + (64 << 20) };
     struct memory_stats stats;
     struct memory *memory;
-    double own = 0, each;
+    double own = 0, keys = 0, each;
     uint64_t before;
 
     if (memory_new(&options, &memory) < 0)
@@ -221,6 +221,7 @@ static int count_overhead(unsigned long objects)
         if (!object || memory_put(memory, object, NULL) < 0)
             return 1;
         own += 1024 + (double)object->url.len + (double)object->head.len;
+        keys += (double)object->key.text.len;
         object_unref(object);
         rcu_quiet();
     }
@@ -231,7 +232,7 @@ static int count_overhead(unsigned long objects)
     printf("%llu objects of 1 KiB: %.0f bytes each beyond body, URL and stored head (goal %d)\n",
            (unsigned long long)stats.objects, each, OVERHEAD_GOAL);
     printf("  of these: struct %zu, key text %.0f; charged %.0f bytes an object in all, resident %.0f\n",
-           sizeof(struct object), 56.0, (double)stats.bytes / (double)objects,
+           sizeof(struct object), keys / (double)objects, (double)stats.bytes / (double)objects,
            (double)(resident_bytes() - before) / (double)objects);
     urcu_qsbr_unregister_thread();
     memory_free(memory);

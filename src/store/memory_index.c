@@ -289,6 +289,11 @@ void memory_background_work(void *arg)
         cds_lfht_resize(memory->table, wanted);
         atomic_store(&memory->buckets, wanted);
     }
+    if (atomic_exchange_explicit(&memory->check_wanted, false, memory_order_relaxed)) {
+        rcu_offline();
+        memory_follow_allocator(memory);
+        rcu_online();
+    }
     if (atomic_load(&memory->closing))
         memory_index_empty(memory);
 }

@@ -72,8 +72,8 @@ struct memory {
     _Atomic uint64_t effective __attribute__((aligned(64)));
     _Atomic uint64_t index_bytes, reserved, waiting, objects, entries;
     _Atomic uint64_t unchecked; /* bytes stored since the allocator was last asked */
-    atomic_flag checking;
-    unsigned cut_checks;  /* of whoever holds `checking` */
+    atomic_bool check_wanted;
+    unsigned cut_checks;  /* the reclaiming thread's */
     _Atomic double floor; /* L, common to all shards */
     _Atomic uint64_t counters[COUNT_END];
     _Atomic double worst[MEMORY_SHARDS_MAX]; /* of each shard, perhaps too low */
@@ -138,5 +138,7 @@ void memory_let_go(struct memory *memory, struct object *object);
 uint64_t memory_used(struct memory *memory);
 /* Evicts until there is room for an object of this value; MEMORY_STORED, or why not. */
 enum memory_refusal memory_make_room(struct memory *memory, double value);
-/* Now and then compares what we charged with what is resident, after `bytes` more were stored. */
+/* After `bytes` more were stored: now and then has what is resident compared with the limit. */
 void memory_check_resident(struct memory *memory, uint64_t bytes);
+/* That comparison. Gives pages back to the system, which may take milliseconds: on the reclaiming thread, offline. */
+void memory_follow_allocator(struct memory *memory);

@@ -141,7 +141,7 @@ void memory_unreserve(struct memory *memory, uint64_t bytes)
 /* What the allocator keeps at hand for itself is resident but not lost, so nothing is judged before it was told to give that
  * back. Giving back costs system calls and page faults: it is asked for when resident memory is well above the limit, and
  * once in a while as long as the limit is cut short, to find out whether it still must be. */
-static void follow_allocator(struct memory *memory)
+void memory_follow_allocator(struct memory *memory)
 {
     uint64_t limit = memory->options.limit, resident = heap_resident(), now = load(&memory->effective);
     bool retry = now < limit && ++memory->cut_checks % RECOVER_EVERY == 0;
@@ -165,10 +165,9 @@ void memory_check_resident(struct memory *memory, uint64_t bytes)
 {
     uint64_t unchecked = atomic_fetch_add_explicit(&memory->unchecked, bytes, memory_order_relaxed) + bytes;
 
-    if (unchecked < CHECK_EVERY || memory_used(memory) < memory->options.limit / 2 ||
-        atomic_flag_test_and_set_explicit(&memory->checking, memory_order_acquire))
+    if (unchecked < CHECK_EVERY || memory_used(memory) < memory->options.limit / 2)
         return;
     atomic_store_explicit(&memory->unchecked, 0, memory_order_relaxed);
-    follow_allocator(memory);
-    atomic_flag_clear_explicit(&memory->checking, memory_order_release);
+    atomic_store_explicit(&memory->check_wanted, true, memory_order_relaxed);
+    reclaim_wake(memory->reclaim);
 }
