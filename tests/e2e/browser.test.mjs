@@ -59,7 +59,7 @@ async function freePort() {
 async function startNginx(root) {
     const port = await freePort();
     fs.writeFileSync(path.join(folder, 'nginx.conf'), `
-daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr warn;
+daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr crit;
 events { worker_connections 256; }
 http {
     include /etc/nginx/mime.types; default_type application/octet-stream;

@@ -12,6 +12,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -21,7 +22,7 @@
 
 #include <cmocka.h>
 
-enum op_kind { OP_END, OP_ACCEPT, OP_READ_HEAD, OP_READ_UNTIL, OP_SEND, OP_FILL, OP_CLOSE, OP_RESET, OP_READ_EOF };
+enum op_kind { OP_END, OP_ACCEPT, OP_READ_HEAD, OP_READ_UNTIL, OP_SEND, OP_FILL, OP_CLOSE, OP_RESET, OP_READ_EOF, OP_GATE };
 
 struct op {
     enum op_kind kind;
@@ -39,6 +40,7 @@ struct origin {
     char got[65536]; /* everything read, all connections */
     size_t got_len;
     unsigned accepted, resumed, refused;
+    sem_t gate; /* OP_GATE waits for a post */
 };
 
 static inline ssize_t origin_recv(struct origin *o, char *memory, size_t cap)
@@ -130,6 +132,9 @@ static inline void *origin_main(void *arg)
             while (origin_recv(o, &c, 1) > 0)
                 ;
             break;
+        case OP_GATE:
+            sem_wait(&o->gate);
+            break;
         default:
             origin_close(o, op->kind == OP_RESET);
         }
@@ -147,6 +152,7 @@ static inline void origin_start(struct origin *o, const struct op *script, SSL_C
     o->fd = -1;
     o->script = script;
     o->tls = tls;
+    sem_init(&o->gate, 0, 0);
     o->listener = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(bind(o->listener, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(o->listener, 16), 0);
@@ -159,6 +165,7 @@ static inline void origin_join(struct origin *o)
 {
     pthread_join(o->thread, NULL);
     close(o->listener);
+    sem_destroy(&o->gate);
     o->got[MIN(o->got_len, sizeof(o->got) - 1)] = '\0';
 }
 
