@@ -83,6 +83,7 @@ static struct fill *fill_new(const struct fill_request *from, struct loop *loop,
     *ret_head = put(&at, from->head);
     fill->completing = from->completing;
     fill->background = from->background;
+    fill->shared = from->shared;
     fill->request_ms = clock_wall_ms();
     fill->started_us = clock_mono_us();
     fill->refs = 1; /* the owner's, until the exchange is closed */
@@ -129,10 +130,10 @@ static int enlist(struct fill *fill, const struct fill_request *from)
     LIST_EACH(link, &shard->fills) {
         struct fill *other = CONTAINER_OF(link, struct fill, link);
 
-        if (key_eq(&other->key, &from->key) && fill_fits(other, from->request))
+        if (from->shared && other->shared && key_eq(&other->key, &from->key) && fill_fits(other, from->request))
             r = -EALREADY;
     }
-    if (r == 0 && (entry = memory_find(from->context->memory, &from->key))) {
+    if (r == 0 && from->shared && (entry = memory_find(from->context->memory, &from->key))) {
         variants = memory_variants(entry);
         if (variants.count && memory_variant(variants, 0) != from->newest_seen)
             r = -ESTALE;
@@ -161,7 +162,7 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
 
     if (!fill)
         return -ENOMEM;
-    if (from->shared)
+    if (from->shared || fill->request.method == METHOD_GET)
         r = enlist(fill, from);
     if (r < 0) {
         abandon(fill);
@@ -443,7 +444,7 @@ static void fill_run(struct task *task)
         default:
             /* Still under way. The starter of a private fill may have a request body to write. */
             pthread_mutex_lock(&fill->lock);
-            if (!fill->shard)
+            if (!fill->shared)
                 fill_wake_readers(fill);
             pthread_mutex_unlock(&fill->lock);
             return;

@@ -7,8 +7,8 @@
  *   FAILED     maybe             what came before the failure, when an object is there; it is cut short
  *
  * A shared fill stands in the table of fills in flight, so that requests for the same key join it. Nobody can join once it is
- * decided that the response may not be shared. A private fill (unsafe methods, bypass) is in no table and has one reader,
- * on its own loop, which also writes the request body.
+ * decided that the response may not be shared. A private fill (unsafe methods, bypass) has one reader, on its own loop, which
+ * also writes the request body; where its response could be stored it stands in the table too, for purges and writes to find.
  *
  * Locking: phase, outcome and the reader list change under fill.lock, by the owner's loop only (the list: by each reader's
  * own loop). A table shard's lock is taken before a fill's lock, never after. */

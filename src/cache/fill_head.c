@@ -271,7 +271,7 @@ static void mark_pass(struct fill *fill, enum why why)
 {
     /* Reasons that lie in this one request say nothing about the next one; a failing origin is not a property of the key. */
     if (why == WHY_REQUEST_NO_STORE || why == WHY_AUTHORIZATION || why == WHY_COOKIE_HEURISTIC || why == WHY_METHOD ||
-        fill->status >= 500 || !fill->shard)
+        fill->status >= 500 || !fill->shared)
         return;
     memory_mark_pass(fill->context.memory, &fill->key,
                      (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));

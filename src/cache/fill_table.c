@@ -206,7 +206,7 @@ enum fill_joined fill_join(struct fill_table *table, const struct key *key, cons
     LIST_EACH(link, &shard->fills) {
         struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
-        if (!key_eq(&fill->key, key))
+        if (!fill->shared || !key_eq(&fill->key, key))
             continue;
         result = join_locked(fill, request, waiters_max, task, ret_reader);
         if (result != FILL_NONE)
@@ -222,8 +222,11 @@ bool fill_in_flight(struct fill_table *table, const struct key *key)
     bool found = false;
 
     pthread_mutex_lock(&shard->lock);
-    LIST_EACH(link, &shard->fills)
-        found = found || key_eq(&CONTAINER_OF(link, struct fill, link)->key, key);
+    LIST_EACH(link, &shard->fills) {
+        const struct fill *fill = CONTAINER_OF(link, struct fill, link);
+
+        found = found || (fill->shared && key_eq(&fill->key, key));
+    }
     pthread_mutex_unlock(&shard->lock);
     return found;
 }

@@ -23,7 +23,8 @@ struct fill {
     struct task task;
     struct node link; /* in its shard; guarded by the shard's lock */
     struct node live;
-    struct fill_shard *shard; /* NULL: private */
+    struct fill_shard *shard; /* NULL: nothing of it can be stored */
+    bool shared; /* others may join; a private fill is listed only so that a purge or a write finds it */
     struct fill_context context;
     struct fill_keep *keep;
     const struct cache_policy *policy;
