@@ -67,6 +67,20 @@ flow('check refuses a path in a server\'s URL: the client\'s path reaches the or
     assert.match(stderr + stdout, /:1:\d+.*base/);
 });
 
+flow('schema prints a JSON Schema and reference every option', { node: false }, async () => {
+    const schema = await run(['schema']);
+    assert.equal(schema.code, 0);
+    const { properties } = JSON.parse(schema.stdout);
+    for (const name of ['node', 'listen', 'memory', 'upstreams', 'routes', 'limits', 'admin']) {
+        assert.ok(properties[name], name);
+    }
+    const reference = await run(['reference']);
+    assert.equal(reference.code, 0);
+    for (const word of ['stale_while_revalidate', 'waiters_per_fill', 'first_byte_timeout', 'set_cookie']) {
+        assert.match(reference.stdout, new RegExp(word));
+    }
+});
+
 flow('run refuses a bad file the same way', { node: false }, async () => {
     const folder = scratch();
     fs.writeFileSync(path.join(folder, 'site.yaml'), 'routs: []\n');

@@ -1,6 +1,6 @@
 /* What an answer tells about itself: Cache-Status, Proxy-Status, Server-Timing, X-Request-Id. */
 import assert from 'node:assert/strict';
-import { assertForwarded, assertHit, cacheStatus, flow, proxyStatus } from './harness/flow.mjs';
+import { assertForwarded, assertHit, cacheStatus, flow, proxyStatus, siteConfig } from './harness/flow.mjs';
 
 const fresh = { headers: { 'Cache-Control': 'max-age=600', ETag: '"v"' } };
 
@@ -150,4 +150,21 @@ flow('the longest match decides the route', { config: { routes: [
         await get(target);
         assert.equal(cacheStatus(await get(target)).hit === true, hit, target);
     }
+});
+
+flow('nodes chain: each adds its own member, Age grows through both', async (s) => {
+    const { origin, node } = s;
+    const child = await s.startNode({ config: siteConfig([`http://127.0.0.1:${node.port}`], {
+        config: { node: { name: 'child-1' } } }) });
+    origin.answers({ headers: { 'Cache-Control': 'max-age=600', Age: '100' } });
+    const first = await child.get('/a');
+    assert.match(first.header('cache-status'), /"?test-1"?; *fwd=uri-miss.*, *"?child-1"?; *fwd=uri-miss/);
+    assert.match(first.header('via'), /1\.1 test-1, *1\.1 child-1/);
+    assert.match(origin.requests[0].header('via'), /1\.1 child-1, *1\.1 test-1/);
+    const second = await child.get('/a');
+    const { ttl } = assertHit(second);
+    assert.ok(ttl <= 500 && Number(second.header('age')) >= 100);
+    assert.equal(origin.count, 1);
+    await node.kill();
+    assertHit(await child.get('/a'));
 });

@@ -154,12 +154,14 @@ export class Node {
         }
         const { code, signal } = await this.#exited;
         this.#clean();
-        if (code !== 0) {
+        if (code !== 0 && !this.killed) {
             throw new Error(`the node ended with ${signal ?? `exit code ${code}`}:\n${this.stderr.slice(0, 6000)}`);
         }
     }
 
+    /** As a crash would; `stop()` is content with it. */
     async kill() {
+        this.killed = true;
         this.#child.kill('SIGKILL');
         await this.#exited;
         this.#clean();
