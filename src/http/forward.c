@@ -19,6 +19,12 @@ static bool is_condition(unsigned id)
            id == FIELD_IF_UNMODIFIED_SINCE || id == FIELD_IF_RANGE || id == FIELD_RANGE;
 }
 
+/* What a stranger says about who is behind it goes no further: it is in no key, so it could poison what is stored. */
+static bool trusts_peer(const struct req *r)
+{
+    return option_cidrs_match(&r->config->trusted, r->conn->address);
+}
+
 static bool skips(const struct req *r, const struct field *field, bool strip, bool range_only)
 {
     switch (field->id) {
@@ -27,18 +33,20 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
     case FIELD_TRACEPARENT:
         return true;
     case FIELD_X_REQUEST_ID:
-        return r->route->request_id;
+        return r->route->request_id && r->config->request_id_field == FIELD_X_REQUEST_ID;
     case FIELD_TRACESTATE:
         return !r->trace_goes_on || !trace_state_valid(field->value);
     case FIELD_FORWARDED:
-        return r->route->forwarding & FORWARDING_STANDARD;
+        return r->route->forwarding & FORWARDING_STANDARD || !trusts_peer(r);
     case FIELD_X_FORWARDED_FOR:
     case FIELD_X_FORWARDED_HOST:
     case FIELD_X_FORWARDED_PROTO:
-        return r->route->forwarding & FORWARDING_X;
+        return r->route->forwarding & FORWARDING_X || !trusts_peer(r);
     case FIELD_EXPECT:
         return r->request.body == BODY_NONE || !r->request.expect_continue;
     default:
+        if (field->id == FIELD_OTHER && r->route->request_id && view_eq_icase(field->name, r->config->request_id_name))
+            return true;
         if (is_condition(field->id))
             return strip || (range_only && field->id != FIELD_RANGE && field->id != FIELD_IF_RANGE);
         return field_is_hop_by_hop(&r->request.fields, field);
@@ -48,7 +56,7 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
 /* What came before us in a list field of the client, when its sender is trusted; then a comma. */
 static void put_earlier(struct text *t, const struct req *r, enum field_id id)
 {
-    if (!option_cidrs_match(&r->config->trusted, r->conn->address))
+    if (!trusts_peer(r))
         return;
     for (const struct field *f = fields_get(&r->request.fields, id); f; f = fields_next(&r->request.fields, f)) {
         text_put(t, f->value);
@@ -61,7 +69,7 @@ static struct view believed(const struct req *r, enum field_id id, struct view o
 {
     const struct field *field = fields_get(&r->request.fields, id);
 
-    return field && option_cidrs_match(&r->config->trusted, r->conn->address) ? field->value : own;
+    return field && trusts_peer(r) ? field->value : own;
 }
 
 static void put_forwarded(struct text *t, const struct req *r)

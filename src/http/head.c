@@ -7,7 +7,7 @@
 
 static void cache_status(struct req *r, struct text *t)
 {
-    struct view fwd = why_fwd(r->why);
+    struct view fwd = why_fwd(r->forward_why);
 
     text_put(t, r->config->cache_status_name);
     if (r->from_cache) {

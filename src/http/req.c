@@ -89,7 +89,9 @@ static bool id_is_acceptable(struct view id)
 
 static void take_request_id(struct req *r)
 {
-    const struct field *field = fields_get(&r->request.fields, FIELD_X_REQUEST_ID);
+    const struct field *field = r->config->request_id_field == FIELD_OTHER
+                                    ? fields_find(&r->request.fields, r->config->request_id_name)
+                                    : fields_get(&r->request.fields, r->config->request_id_field);
     struct text text;
 
     if (field && id_is_acceptable(field->value)) {
@@ -297,6 +299,8 @@ static enum flow serve_stored(struct req *r, struct object *object, enum http_ou
     r->from_cache = true;
     r->outcome = outcome;
     memory_touch(object);
+    if (atomic_load_explicit(&object->soft_purged, memory_order_relaxed))
+        r->decision.ttl_ms = MIN(r->decision.ttl_ms, 0);
     if (r->decision.background)
         start_background(r);
     return deliver_object(r);
@@ -307,7 +311,7 @@ enum flow step_lookup(struct req *r)
     const struct memory_entry *entry;
     struct memory_variants variants = { 0 };
     struct object *object = NULL;
-    bool passing = false;
+    bool passing = false, outside_part = false;
 
     if (!make_key(r))
         return reply_error(r, 500, "out of memory");
@@ -326,10 +330,11 @@ enum flow step_lookup(struct req *r)
         /* What is stored of it helps when the rest can be asked for. */
         if (object->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE) && object_try_ref(object))
             r->stored = object;
+        outside_part = true;
         object = NULL;
     }
     decide_now(r, object, variants.count > 0, passing);
-    if (r->stored && r->decision.verdict == VERDICT_MISS)
+    if (outside_part && r->decision.verdict == VERDICT_MISS)
         r->why = WHY_PARTIAL;
     r->looked_up_us = 0;
     switch (r->decision.verdict) {
@@ -349,6 +354,7 @@ enum flow step_lookup(struct req *r)
     case VERDICT_MISS:
         break;
     }
+    r->forward_why = r->why;
     r->looked_up_us = clock_mono_us();
     r->step = STEP_FETCH;
     return FLOW_CONTINUE;

@@ -64,6 +64,7 @@ struct req {
     struct decision decision;
     enum http_outcome outcome;
     enum why why;
+    enum why forward_why;      /* why it went to the origin */
     int64_t now_ms;
 
     struct object *object;     /* being delivered; held by `object_held` or by the reader's fill */

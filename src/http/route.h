@@ -41,6 +41,7 @@ struct http_config {
     struct view via_line;          /* "Via: 1.1 name\r\n" */
     struct view cache_status_name; /* "Cache-Status: \"name\"; " */
     struct view request_id_name;
+    enum field_id request_id_field; /* of that name; FIELD_OTHER: compare names */
     struct http_limits limits;
     struct option_cidrs trusted;   /* proxies whose Forwarded and X-Forwarded-* are believed */
     struct option_cidrs purgers;   /* who may use PURGE */

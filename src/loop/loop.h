@@ -27,7 +27,7 @@ void task_wake(struct task *task);
 /* Takes the task off the run queue; call before its memory goes. */
 void task_cancel(struct task *task);
 
-/* ---- timers (hashed wheel, 1 ms ticks up to days; firing may be up to 2 ms late) ---- */
+/* ---- timers (a wheel of 4 ms ticks: never early, up to two ticks late) ---- */
 
 struct timer {
     struct node link;

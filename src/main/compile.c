@@ -89,6 +89,7 @@ static void compile_cache(const struct site *site, const struct site_route *from
         .headers = from->key.headers.items,
         .header_count = from->key.headers.count,
         .host = from->key.host,
+        .with_scheme = true,
     };
     to->scope = from->scope.len ? from->scope : VIEW("public");
     freshness_policy_init(&to->freshness);
@@ -190,6 +191,7 @@ static int compile_texts(struct compiled *c)
     config->cache_status_name = view_make(t.ptr + config->via_line.len, t.len - config->via_line.len);
     config->node_name = c->site.node.name;
     config->request_id_name = c->site.headers.request_id.len ? c->site.headers.request_id : VIEW("X-Request-Id");
+    config->request_id_field = field_lookup(config->request_id_name);
     return 0;
 }
 

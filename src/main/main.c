@@ -17,7 +17,8 @@
 static const char usage_text[] =
     "usage: doorstep COMMAND [options]\n"
     "\n"
-    "  serve [--listen ADDR] [--threads N] [--memory SIZE] URL   cache what HTTP allows in front of URL\n"
+    "  serve [--listen ADDR] [--threads N] [--memory SIZE] [--admin ADDR] [--access-log FILE] URL\n"
+    "                                                             cache what HTTP allows in front of URL\n"
     "  run -c FILE                                                run a configuration file\n"
     "  check -c FILE                                              report every mistake of a configuration file\n"
     "  why URL                                                    how this URL is treated now, and why\n"

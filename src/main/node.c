@@ -271,6 +271,24 @@ static void order_all_and_wait(struct runtime *node, void (*handle)(struct loop 
 
 /* ---- signals ---- */
 
+/* What is made once at start: said, so that nobody believes a reload changed it. */
+static void warn_unchangeable(const struct site *old, const struct site *new)
+{
+    bool listen = old->listen.count != new->listen.count;
+
+    for (size_t i = 0; !listen && i < old->listen.count; i++)
+        listen = !view_eq(old->listen.items[i].text, new->listen.items[i].text);
+    if (listen)
+        log_warn("listen has changed: restart the node for that");
+    if (old->memory.size != new->memory.size || old->threads != new->threads)
+        log_warn("memory.size or threads has changed: restart the node for that");
+    if (old->admin.enabled != new->admin.enabled || !view_eq(old->admin.listen.text, new->admin.listen.text) ||
+        !view_eq(old->admin.token, new->admin.token))
+        log_warn("admin has changed: restart the node for that");
+    if (!view_eq(old->access_log.path, new->access_log.path) || old->access_log.format != new->access_log.format)
+        log_warn("access_log has changed: restart the node for that");
+}
+
 static void reload(struct runtime *node)
 {
     struct http_config *config;
@@ -298,6 +316,7 @@ static void reload(struct runtime *node)
         if (r < 0) {
             log_error("%s was not loaded: %s; the node goes on with the old configuration", node->file, text_str(&reason));
         } else {
+            warn_unchangeable(compiled_site(node->server.config), compiled_site(config));
             server_set_config(&node->server, config);
             log_info("reloaded %s", node->file);
         }

@@ -67,9 +67,9 @@ static const struct option access_log_table[] = {
 
 static const struct option limits_table[] = {
     { .name = "head", .type = OPTION_SIZE, .offset = MEMBER(site_limit, head), .preset = "32K", .min = KIB(1),
-      .max = MIB(1), .help = "Bytes of a request or response head." },
+      .max = MIB(1), .help = "Bytes of a request head. Heads of responses may have 64 KiB." },
     { .name = "fields", .type = OPTION_INT, .offset = MEMBER(site_limit, fields), .preset = "100", .min = 8,
-      .max = 256, .help = "Fields of a head." },
+      .max = 256, .help = "Fields of a request head." },
     { .name = "target", .type = OPTION_SIZE, .offset = MEMBER(site_limit, target), .preset = "8K", .min = 256,
       .max = MIB(1), .help = "Bytes of a request target." },
     { .name = "body", .type = OPTION_SIZE, .offset = MEMBER(site_limit, body), .preset = "0",
@@ -256,7 +256,7 @@ const struct option site_options[] = {
       .help = "Who this node is." },
     { .name = "listen", .type = OPTION_ADDRESSES, .offset = MEMBER(site, listen), .preset = "127.0.0.1:8080",
       .help = "Addresses for clients." },
-    { .name = "threads", .type = OPTION_INT, .offset = MEMBER(site, threads), .preset = "0", .max = 256,
+    { .name = "threads", .type = OPTION_INT, .offset = MEMBER(site, threads), .preset = "0", .max = 64,
       .help = "Event loops; 0: one per CPU." },
     { .name = "memory", .type = OPTION_STRUCT, .offset = MEMBER(site, memory), .table = memory_table,
       .help = "The memory tier." },

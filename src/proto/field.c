@@ -236,8 +236,9 @@ static bool connection_names_fields(const struct fields *fields)
 {
     const struct field *line = fields_get(fields, FIELD_CONNECTION);
 
-    return line && (fields_next(fields, line) ||
-                    !(view_eq_icase(line->value, VIEW("keep-alive")) || view_eq_icase(line->value, VIEW("close"))));
+    if (!line)
+        return false;
+    return !(view_eq(line->value, VIEW("keep-alive")) || view_eq(line->value, VIEW("close"))) || fields_next(fields, line);
 }
 
 bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)
