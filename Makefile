@@ -156,7 +156,7 @@ bench:
 	$(Q)QUICK=$(QUICK) bench/run.sh
 
 tidy:
-	$(Q)clang-tidy-14 --quiet $(sources) src/main/main.c -- $(cppflags) -std=gnu17
+	$(Q)clang-tidy-14 --quiet $(if $(T),$(foreach s,$(sources),$(if $(findstring $(T),$(s)),$(s))),$(sources) src/main/main.c) -- $(cppflags) -std=gnu17
 
 format:
 	$(Q)clang-format-14 -i $$(git ls-files '*.c' '*.h')

@@ -42,8 +42,10 @@ async function originCount(origin) {
 }
 
 /** One timed round; `expected`: which share of requests the origin must have seen (0: hits, 1: pass-through). */
-async function round(server, target, origin, expected) {
-    await wrk(LOAD_CPU, `http://127.0.0.1:${server.port}${target}`, { seconds: 1, connections: 64 });
+async function round(server, target, origin, expected, first) {
+    if (first) {
+        await wrk(LOAD_CPU, `http://127.0.0.1:${server.port}${target}`, { seconds: 1 });
+    }
     const before = { cpu: server.cpu(), origin: await originCount(origin) };
     const result = await wrk(LOAD_CPU, `http://127.0.0.1:${server.port}${target}`, { seconds: SECONDS });
     const cpu = server.cpu() - before.cpu;
@@ -71,7 +73,7 @@ async function requestRows(rows, servers, origin) {
             for (const server of servers.filter(({ only }) => !only || only === row.size)) {
                 note(`round ${i + 1}/${ROUNDS}: ${row.title}, ${server.label}`);
                 const key = `${row.title} ${server.label}`;
-                results.set(key, [...(results.get(key) ?? []), await round(server, row.target, origin, row.expected)]);
+                results.set(key, [...(results.get(key) ?? []), await round(server, row.target, origin, row.expected, i === 0)]);
             }
         }
     }
