@@ -5,7 +5,6 @@
 #include "upstream/upstream.h"
 
 #include <stdio.h>
-#include <urcu-qsbr.h>
 
 unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max)
 {
@@ -124,7 +123,7 @@ static void write_failures(struct text *out, const struct upstream_stats *stats,
 static void write_upstreams(struct text *out, void *arg)
 {
     const struct admin *admin = arg;
-    const struct http_config *config = rcu_dereference(admin->server->config);
+    const struct http_config *config = server_config(admin->server);
     struct upstream *list[ADMIN_UPSTREAMS_MAX];
     struct upstream_stats stats[ADMIN_UPSTREAMS_MAX];
     char memory[ADMIN_UPSTREAMS_MAX][128];

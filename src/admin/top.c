@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "upstream/upstream.h"
 
-#include <urcu-qsbr.h>
 
 #define TOP_URLS 20u
 
@@ -114,7 +113,7 @@ static void write_top(struct text *out, void *arg)
 {
     const struct top *top = arg;
     const struct server *server = top->admin->server;
-    const struct http_config *config = rcu_dereference(server->config);
+    const struct http_config *config = server_config(server);
     struct upstream *upstreams[ADMIN_UPSTREAMS_MAX];
     unsigned count = config ? admin_upstreams(config, upstreams, ADMIN_UPSTREAMS_MAX) : 0;
 

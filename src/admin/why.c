@@ -12,7 +12,6 @@
 #include "proto/uri.h"
 #include "upstream/upstream.h"
 
-#include <urcu-qsbr.h>
 
 #define URL_MAX 16384u
 #define FIELDS_MAX 512u
@@ -128,7 +127,7 @@ static int build_key(const struct why_page *page, const struct uri *uri, struct 
 static int look_up(struct why_page *page, struct text *key_memory)
 {
     const struct server *server = page->admin->server;
-    const struct http_config *config = rcu_dereference(server->config);
+    const struct http_config *config = server_config(server);
     char memory[300];
     struct text authority = TEXT_ON(memory);
     struct uri uri;

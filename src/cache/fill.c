@@ -283,7 +283,7 @@ static uint64_t slowest_reader(struct fill *fill)
     LIST_EACH(link, &fill->readers) {
         struct fill_reader *reader = CONTAINER_OF(link, struct fill_reader, link);
 
-        least = MIN(least, atomic_load_explicit(&reader->passed, memory_order_acquire));
+        least = MIN(least, atomic_load(&reader->passed));
     }
     return least;
 }

@@ -311,7 +311,8 @@ void fill_passed(struct fill_reader *reader, uint64_t bytes)
 {
     struct fill *fill = reader->fill;
 
-    atomic_fetch_add_explicit(&reader->passed, bytes, memory_order_release);
+    /* In one order with `stalled`: either the owner sees these bytes, or we see that it stopped for them. */
+    atomic_fetch_add(&reader->passed, bytes);
     if (!atomic_load(&fill->stalled))
         return;
     pthread_mutex_lock(&fill->lock);

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
-#include <urcu-qsbr.h>
 
 #define LINGER_MS 2000
 #define LINGER_BYTES (1024u * 1024u)
@@ -25,7 +24,7 @@ static void conn_run(struct task *task);
 
 static const struct http_limits *limits_of(const struct conn *c)
 {
-    return &rcu_dereference(c->hl->server->config)->limits;
+    return &server_config(c->hl->server)->limits;
 }
 
 void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enum listener_kind kind, bool local)
@@ -176,7 +175,7 @@ static struct req *req_new(struct conn *c)
     r->conn = c;
     r->task = &c->task;
     r->hl = c->hl;
-    r->config = rcu_dereference(c->hl->server->config);
+    r->config = server_config(c->hl->server);
     arena_init(&r->arena, r->memory, LOOP_BLOCK_SIZE - offsetof(struct req, memory), REQ_ARENA_MAX);
     fields_init(&r->request.fields, r->field_list, MIN(r->config->limits.fields, (size_t)REQ_FIELDS_MAX));
     return r;

@@ -122,7 +122,7 @@ static void listener_run(struct task *task)
     timer_clear(&l->retry);
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         struct address peer = { .len = sizeof(peer.is) };
-        uint64_t limit = hl->server->config->limits.connections;
+        uint64_t limit = server_config(hl->server)->limits.connections;
         int fd = accept4(l->io.fd, &peer.is.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0) {

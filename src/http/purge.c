@@ -8,7 +8,6 @@
 #include "proto/uri.h"
 
 #include <errno.h>
-#include <urcu-qsbr.h>
 
 struct matcher {
     const struct purge *purge;
@@ -124,7 +123,7 @@ static int drop_key(struct server *server, const struct route *route, const stru
 
 static int run_absolute(struct server *server, struct matcher *matcher, struct text *memory, uint64_t *ret_objects)
 {
-    const struct http_config *config = rcu_dereference(server->config);
+    const struct http_config *config = server_config(server);
     char authority_memory[300];
     struct text authority = TEXT_ON(authority_memory);
     const struct route *route;

@@ -5,7 +5,7 @@
 
 void server_set_config(struct server *server, struct http_config *config)
 {
-    struct http_config *old = rcu_xchg_pointer(&server->config, config);
+    struct http_config *old = atomic_exchange(&server->config, config);
 
     if (!old)
         return;

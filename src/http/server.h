@@ -19,7 +19,7 @@ typedef void admin_handler(void *arg, struct loop *loop, const struct http_reque
                            bool local, struct admin_answer *ret);
 
 struct server {
-    struct http_config *config; /* RCU: rcu_dereference inside a turn; replaced by server_set_config() */
+    _Atomic(struct http_config *) config; /* RCU: server_config() inside a turn; replaced by server_set_config() */
     struct fill_context fill;
     struct memory *memory;
     struct http_stats *stats;
@@ -29,6 +29,12 @@ struct server {
     atomic_bool draining;
     unsigned loop_count;
 };
+
+/* Valid for this turn; longer with http_config_ref(). */
+static inline struct http_config *server_config(const struct server *server)
+{
+    return atomic_load_explicit(&server->config, memory_order_acquire);
+}
 
 enum listener_kind { LISTENER_PUBLIC, LISTENER_ADMIN };
 

@@ -245,7 +245,7 @@ static void order_nothing(struct loop *loop, struct message *message)
 static void order_stop(struct loop *loop, struct message *message)
 {
     (void)message;
-    compiled_close_loop(the_node->server.config, loop);
+    compiled_close_loop(server_config(&the_node->server), loop);
     dns_loop_close(loop);
     loop_stop(loop);
 }
@@ -394,6 +394,7 @@ static int start(struct runtime *node, struct site *site)
 {
     char memory[256];
     struct text reason = TEXT_ON(memory);
+    struct http_config *config;
     int r = make_loops(node);
 
     if (r == 0)
@@ -403,17 +404,18 @@ static int start(struct runtime *node, struct site *site)
         site_free(site);
         return r;
     }
-    r = compile_site(site, node->server.stats, node->loops, node->loop_count, &node->server.config, &reason);
+    r = compile_site(site, node->server.stats, node->loops, node->loop_count, &config, &reason);
     if (r < 0) {
         log_error("cannot start: %s", reason.len ? text_str(&reason) : strerror(-r));
         return r;
     }
     site = NULL;
-    r = open_access_log(node, compiled_site(node->server.config));
+    node->server.config = config;
+    r = open_access_log(node, compiled_site(config));
     if (r == 0)
-        r = make_admin(node, compiled_site(node->server.config));
+        r = make_admin(node, compiled_site(config));
     if (r == 0)
-        r = open_listeners(node, compiled_site(node->server.config));
+        r = open_listeners(node, compiled_site(config));
     if (r == 0)
         r = start_threads(node);
     return r;
