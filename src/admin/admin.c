@@ -61,6 +61,17 @@ static bool is_allowed(const struct admin *admin, const struct http_request *req
     return token_equal(admin, view_trim(view_skip(value, sizeof("Bearer ") - 1)));
 }
 
+/* A browser says on whose behalf it sends a POST: a page of another site must not purge through a visitor's browser. Programs
+ * send neither field. With a token set there is nothing to guard: a page does not have it. */
+static bool is_of_a_page(const struct http_request *request)
+{
+    const struct field *site = fields_find(&request->fields, VIEW("Sec-Fetch-Site"));
+
+    if (fields_find(&request->fields, VIEW("Origin")))
+        return true;
+    return site && !view_eq_icase(site->value, VIEW("none")) && !view_eq_icase(site->value, VIEW("same-origin"));
+}
+
 static void write_metrics(struct text *out, void *arg)
 {
     metrics_render(arg, out);
@@ -172,6 +183,10 @@ void admin_handle(void *arg, struct loop *loop, const struct http_request *reque
     if (page == PAGE_PURGE && request->method != METHOD_POST) {
         ret->allow = "POST";
         answer_error(ret, 405, "purging wants POST");
+        return;
+    }
+    if (page == PAGE_PURGE && admin->token_len == 0 && is_of_a_page(request)) {
+        answer_error(ret, 403, "sent by a web page: without admin.token, pages may not purge");
         return;
     }
     if (page != PAGE_PURGE && page != PAGE_NONE && !reading) {

@@ -8,7 +8,8 @@
  *     POST /purge?url=URL      also ?prefix=URL, ?all=1; with soft=1 marks stale: {"purged":3}
  *
  * Errors are JSON: {"status":401,"error":"..."}. With a token set, everything but the two health paths wants
- * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. */
+ * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. Without a token a
+ * purge that a browser sent for a page (Origin, or Sec-Fetch-Site of another site) is refused with 403. */
 #pragma once
 
 #include "base/metrics.h"

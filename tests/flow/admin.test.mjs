@@ -126,6 +126,25 @@ flow('the admin listener names its methods, and errors are JSON', async ({ node 
     assert.equal((await node.admin('/why?url=nonsense')).status, 400);
 });
 
+flow('a page of another site cannot purge through a browser on this machine', async ({ get, origin, node }) => {
+    origin.answers(fresh);
+    await get('/a');
+    for (const headers of [{ Origin: 'https://evil.example' }, { Origin: 'null' }, { 'Sec-Fetch-Site': 'cross-site' }]) {
+        const refused = await node.admin('/purge?all=1', { method: 'POST', headers });
+        assert.equal(refused.status, 403);
+        assert.match(JSON.parse(refused.text).error, /admin\.token/);
+        assertHit(await get('/a'));
+    }
+    const allowed = await node.admin('/purge?all=1', { method: 'POST' });
+    assert.equal(JSON.parse(allowed.text).purged, 1);
+});
+
+flow('with a token a page that has it may purge', { config: { admin: { listen: '127.0.0.1:0', token: 'secret-1' } } },
+    async ({ node }) => {
+        const headers = { Authorization: 'Bearer secret-1', Origin: 'https://console.example' };
+        assert.equal((await node.admin('/purge?all=1', { method: 'POST', headers })).status, 200);
+    });
+
 flow('wrong usage ends with 2 and says what is wrong', { node: false }, async () => {
     for (const [args, said] of [[['purge'], /--url/], [['purge', '--all', '--url', 'x'], /once/], [['purge', '--urk'], /--urk/],
         [['why'], /which URL/], [['why', 'a', 'b'], /second/], [['top', '--twice'], /--twice/], [['top', '--admin'], /value/]]) {

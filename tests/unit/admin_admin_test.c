@@ -87,8 +87,8 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Sends "METHOD target" with an Authorization value, or none. Returns the status; the answer stays in node.answer. */
-static int ask(const char *method, const char *target, const char *authorization, bool local)
+/* Sends "METHOD target" with one more field, or none. Returns the status; the answer stays in node.answer. */
+static int ask_with(const char *method, const char *target, const char *name, const char *value, bool local)
 {
     const struct http1_limits limits = { .head_max = 32768, .target_max = 8192 };
     char bytes[16384];
@@ -100,14 +100,19 @@ static int ask(const char *method, const char *target, const char *authorization
 
     drop_answer();
     text_printf(&text, "%s %s HTTP/1.1\r\nHost: admin\r\n", method, target);
-    if (authorization)
-        text_printf(&text, "Authorization: %s\r\n", authorization);
+    if (value)
+        text_printf(&text, "%s: %s\r\n", name, value);
     text_lit(&text, "\r\n");
     fields_init(&request.fields, list, ARRAY_LEN(list));
     assert_true(http1_parse_request(text_view(&text), &limits, &scanned, &request, &error) > 0);
     node.answer.status = 404;
     admin_handle(node.admin, node.loop, &request, VIEW_NONE, local, &node.answer);
     return node.answer.status;
+}
+
+static int ask(const char *method, const char *target, const char *authorization, bool local)
+{
+    return ask_with(method, target, "Authorization", authorization, local);
 }
 
 static bool answer_has(const char *text)
@@ -201,6 +206,39 @@ static void token_is_asked_for(void **state)
     assert_int_equal(ask("GET", "/metrics", "bearer  s3cret", false), 200);
     assert_int_equal(ask("GET", "/metrics", NULL, true), 200);
     assert_int_equal(ask("GET", "/healthz", NULL, false), 200);
+}
+
+/* Without a token, a purge that a web page sent is refused; programs, and reading, are not. */
+static void pages_of_other_sites_may_not_purge(void **state)
+{
+    static const struct {
+        const char *name, *value;
+        int status;
+    } cases[] = {
+        { "Origin", "http://evil.example", 403 },
+        { "Origin", "null", 403 },
+        { "origin", "http://127.0.0.1:9180", 403 },
+        { "Sec-Fetch-Site", "cross-site", 403 },
+        { "Sec-Fetch-Site", "same-site", 403 },
+        { "sec-fetch-site", "Cross-Site", 403 },
+        { "Sec-Fetch-Site", "same-origin", 200 },
+        { "Sec-Fetch-Site", "none", 200 },
+        { "X-Other", "1", 200 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(ask_with("POST", "/purge?all=1", cases[i].name, cases[i].value, false), cases[i].status);
+        assert_int_equal(ask_with("GET", "/metrics", cases[i].name, cases[i].value, false), 200);
+    }
+}
+
+/* With a token the token decides, whoever sends it. */
+static void a_token_is_enough_for_a_page(void **state)
+{
+    (void)state;
+    assert_int_equal(ask_with("POST", "/purge?all=1", "Origin", "http://evil.example", false), 401);
+    assert_int_equal(ask_with("POST", "/purge?all=1", "Authorization", "Bearer s3cret\r\nOrigin: http://a", false), 200);
 }
 
 /* A stored response is explained: key, source of its lifetime, and arithmetic that adds up. */
@@ -358,6 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(pages_and_methods),
         cmocka_unit_test_setup_teardown(token_is_asked_for, setup_with_token, teardown),
+        TEST(pages_of_other_sites_may_not_purge),
+        cmocka_unit_test_setup_teardown(a_token_is_enough_for_a_page, setup_with_token, teardown),
         TEST(why_explains_what_is_stored),
         TEST(why_explains_what_is_not_stored),
         TEST(bad_questions),
