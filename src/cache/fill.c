@@ -185,8 +185,13 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
     if (r == 0)
         r = exchange_start(&fill->x, fill->upstream, &fill->task, &request);
     if (r < 0) {
-        fill->phase = FILL_FAILED;
         fill_unlist(fill);
+        pthread_mutex_lock(&fill->lock);
+        fill->phase = FILL_FAILED;
+        fill->outcome = FILL_ERROR;
+        fill->error = EXCHANGE_INTERNAL;
+        fill_wake_readers(fill); /* somebody on another loop may have joined already */
+        pthread_mutex_unlock(&fill->lock);
         fill_leave(reader);
         abandon(fill);
         return r;
@@ -203,7 +208,6 @@ static void note_end(struct fill *fill, enum fill_phase phase)
 {
     struct view trailers = exchange_trailers(fill->x);
 
-    /* Once decided, readers read it without the lock: it is what it was when the head came. */
     if (fill->outcome == FILL_UNDECIDED)
         fill->timing = *exchange_timing(fill->x);
     if (exchange_error(fill->x) != EXCHANGE_OK)
@@ -242,6 +246,13 @@ void fill_table_close_loop(struct fill_table *table, struct loop *loop)
         finish(CONTAINER_OF(live->next, struct fill, live), FILL_FAILED);
 }
 
+static void set_why(struct fill *fill, enum why why)
+{
+    pthread_mutex_lock(&fill->lock);
+    fill->why = why;
+    pthread_mutex_unlock(&fill->lock);
+}
+
 static void store(struct fill *fill)
 {
     struct object *object = fill->object;
@@ -250,12 +261,12 @@ static void store(struct fill *fill)
     if (!fill->storing)
         return;
     if (atomic_load(&fill->doomed)) {
-        fill->why = WHY_PURGED;
+        set_why(fill, WHY_PURGED);
         return;
     }
     object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
     if (memory_put(fill->context.memory, object, &refusal) < 0) {
-        fill->why = refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED;
+        set_why(fill, refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED);
         return;
     }
     /* A purge that came between the look above and the put found nothing to drop. */
@@ -293,7 +304,7 @@ static void stop_storing(struct fill *fill, enum why why)
 {
     fill_unlist(fill);
     fill->storing = false;
-    fill->why = why;
+    set_why(fill, why);
     atomic_fetch_or(&fill->object->flags, OBJECT_TRANSIENT);
 }
 
@@ -440,6 +451,10 @@ static void fill_run(struct task *task)
         case EXCHANGE_TUNNEL:
         case EXCHANGE_DONE:
             fill_decide(fill);
+            if (fill->outcome == FILL_UNDECIDED) {
+                finish(fill, FILL_FAILED);
+                return;
+            }
             break;
         default:
             /* Still under way. The starter of a private fill may have a request body to write. */
@@ -452,8 +467,8 @@ static void fill_run(struct task *task)
     }
     if (fill->outcome == FILL_TUNNEL)
         return; /* the starter takes the connection, and its leaving ends us */
-    if (fill->outcome == FILL_FRESHENED || fill->outcome == FILL_ERROR)
-        finish(fill, fill->outcome == FILL_ERROR ? FILL_FAILED : FILL_DONE);
+    if (fill->outcome == FILL_FRESHENED)
+        finish(fill, FILL_DONE);
     else if (fill->outcome == FILL_PASSING && unwanted(fill))
         finish(fill, FILL_FAILED);
     else
@@ -494,5 +509,8 @@ const char *fill_error_detail(struct fill_reader *reader)
 
 const struct exchange_timing *fill_timing(struct fill_reader *reader)
 {
-    return &reader->fill->timing;
+    pthread_mutex_lock(&reader->fill->lock);
+    reader->timing = reader->fill->timing;
+    pthread_mutex_unlock(&reader->fill->lock);
+    return &reader->timing;
 }

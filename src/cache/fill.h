@@ -69,6 +69,7 @@ struct fill_reader {
     unsigned interims_seen;
     bool starter;
     bool posted, detached;     /* a message is under way; the reader left meanwhile (fill.lock) */
+    struct exchange_timing timing; /* what fill_timing() shows */
 };
 
 struct fill_request {

@@ -169,10 +169,13 @@ static void decided(struct fill *fill, enum fill_outcome outcome, struct object 
     pthread_mutex_unlock(&fill->lock);
 }
 
+/* Of no use: the owner ends the fill, which tells the readers together with the error. */
 static void undecidable(struct fill *fill, enum exchange_error error)
 {
-    decided(fill, FILL_ERROR, NULL, WHY_ORIGIN_ERROR);
+    pthread_mutex_lock(&fill->lock);
+    fill->why = WHY_ORIGIN_ERROR;
     fill->error = error;
+    pthread_mutex_unlock(&fill->lock);
 }
 
 /* The stored response was confirmed: its fresh form is the old body under the merged head. */
@@ -372,8 +375,10 @@ void fill_decide(struct fill *fill)
     if (fill->stored)
         cap = 2 * (cap + fill->stored->head.len) + HEAD_SLACK;
     buffer = text_make(heap_alloc(cap), cap);
+    pthread_mutex_lock(&fill->lock);
     fill->status = response->status;
     fill->timing = *exchange_timing(fill->x);
+    pthread_mutex_unlock(&fill->lock);
     invalidate_after_write(fill, response);
     if (!buffer.ptr)
         undecidable(fill, EXCHANGE_INTERNAL);

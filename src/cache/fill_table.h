@@ -77,5 +77,6 @@ void fill_wake_readers(struct fill *fill);
 struct fill_reader *fill_add_starter(struct fill *fill, struct task *task);
 /* Keeps a copy of a 1xx head for the readers to relay; false when there is no room for it: only a 101 is missed then. */
 bool fill_add_interim(struct fill *fill, struct view head);
-/* The response head arrived: decides the outcome (fill_head.c). */
+/* The response head arrived: decides the outcome (fill_head.c). Left undecided, with fill.error set, when the response is of
+ * no use: the fill has failed. */
 void fill_decide(struct fill *fill);
