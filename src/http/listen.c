@@ -36,16 +36,17 @@ static int socket_open(const struct address *address, bool shared)
     return fd;
 }
 
-/* A socket file left by a node that is gone is removed; one that somebody listens on is in use. */
+/* A socket file left by a node that is gone is removed; one that somebody listens on is in use, and so is any other file. */
 static int clear_stale_path(const struct address *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), r = 0;
+    struct stat info;
 
     if (fd < 0)
         return -errno;
     if (connect(fd, &address->is.any, address->len) == 0)
         r = -EADDRINUSE;
-    else if (errno == ECONNREFUSED)
+    else if (errno == ECONNREFUSED && lstat(address->is.local.sun_path, &info) == 0 && S_ISSOCK(info.st_mode))
         unlink(address->is.local.sun_path);
     close(fd);
     return r;
