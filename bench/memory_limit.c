@@ -220,7 +220,7 @@ static int count_overhead(unsigned long objects)
 
         if (!object || memory_put(memory, object, NULL) < 0)
             return 1;
-        own += 1024 + (double)object->url.len + (double)object->head.len;
+        own += 1024 + (double)object_url(object).len + (double)object_head(object).len;
         keys += (double)object->key.text.len;
         object_unref(object);
         rcu_quiet();

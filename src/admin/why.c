@@ -99,7 +99,7 @@ static void find_decision(struct why_page *page)
     for (unsigned i = page->variants.count; i-- > 0;) {
         const struct object *object = memory_variant(page->variants, i);
 
-        if (!best || best->vary_names.len || object->vary_names.len == 0)
+        if (!best || best->vary_names_len || object_vary_names(object).len == 0)
             best = object;
     }
     input.stored = best;
@@ -164,7 +164,7 @@ static int look_up(struct why_page *page, struct text *key_memory)
 static bool find_source(const struct why_page *page, const struct object *object, struct freshness *ret)
 {
     const struct http1_limits limits = { .head_max = 1 << 20, .target_max = 1 << 20 };
-    size_t cap = object->head.len + 2, scanned = 0;
+    size_t cap = object_head(object).len + 2, scanned = 0;
     struct text head = text_make(heap_alloc(cap), cap);
     struct field *list = heap_array(FIELDS_MAX, sizeof(*list));
     struct http_response response = { 0 };
@@ -172,7 +172,7 @@ static bool find_source(const struct why_page *page, const struct object *object
     bool found = false;
 
     if (head.ptr && list) {
-        text_put(&head, object->head);
+        text_put(&head, object_head(object));
         text_lit(&head, "\r\n");
         fields_init(&response.fields, list, FIELDS_MAX);
         found = http1_parse_response(text_view(&head), &limits, &scanned, METHOD_GET, &response, &error) > 0;
@@ -188,7 +188,7 @@ static bool find_source(const struct why_page *page, const struct object *object
 /* "accept-encoding: gzip; cookie: #1f2e3d4c" */
 static void put_vary(struct text *out, const struct object *object)
 {
-    struct view names = object->vary_names, values = object->vary_values;
+    struct view names = object_vary_names(object), values = object_vary_values(object);
     bool first = true;
 
     while (names.ptr) {
@@ -214,7 +214,7 @@ static struct view vary_text(const struct object *object, char *memory, size_t c
 {
     struct text out = text_make(memory, cap);
 
-    if (object->vary_names.len)
+    if (object_vary_names(object).len)
         put_vary(&out, object);
     return text_view(&out);
 }
@@ -316,7 +316,7 @@ static void json_variant(struct text *out, const struct why_page *page, const st
     json_u64(out, "fetch_ms", object->cost_ms);
     json_i64(out, "stored_ms", object->times.response_ms);
     json_text(out, "vary", vary_text(object, memory, sizeof(memory)));
-    json_text(out, "etag", object->etag);
+    json_text(out, "etag", object_etag(object));
     json_bool(out, "soft_purged", atomic_load(&object->soft_purged) != 0);
     json_name(out, "flags");
     text_char(out, '[');
@@ -471,9 +471,9 @@ static void text_variant(struct text *out, const struct why_page *page, unsigned
     }
     text_lifetime(out, page, object);
     text_age(out, page, object);
-    if (object->etag.len) {
+    if (object_etag(object).len) {
         text_lit(out, "  etag      ");
-        text_put(out, object->etag);
+        text_put(out, object_etag(object));
         text_char(out, '\n');
     }
     for (size_t k = 0, shown = 0; k < ARRAY_LEN(flag_names); k++)

@@ -22,7 +22,11 @@
 #if HEAP_JEMALLOC
 #include <jemalloc/jemalloc.h>
 /* Dirty pages go back within a second: the memory limit is about what is resident, not about what is in use. */
-const char *malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,tcache_max:4096";
+const char *malloc_conf = "narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,tcache_max:4096,"
+                          /* jemalloc keeps 128 bytes for every slab, and a slab holds only 4 to 16 objects of the sizes
+                           * that small responses have: larger ones, of lengths those sizes divide, hold 32. */
+                          "slab_sizes:1024-1024:8|1280-1280:10|1536-1536:12|1792-1792:14|2048-2048:16|2560-2560:20|"
+                          "3072-3072:24";
 #endif
 
 static atomic_ulong fault_countdown; /* 0: off */

@@ -255,7 +255,7 @@ static void set_why(struct fill *fill, enum why why)
 
 static void store(struct fill *fill)
 {
-    struct object *object = fill->object;
+    struct object *object = fill->object, *compact;
     enum memory_refusal refusal;
 
     if (!fill->storing)
@@ -265,13 +265,14 @@ static void store(struct fill *fill)
         return;
     }
     object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
-    if (memory_put(fill->context.memory, object, &refusal) < 0) {
+    compact = object_compact(object);
+    if (compact)
+        object = compact; /* readers go on with the original */
+    if (memory_put(fill->context.memory, object, &refusal) < 0)
         set_why(fill, refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED);
-        return;
-    }
-    /* A purge that came between the look above and the put found nothing to drop. */
-    if (atomic_load(&fill->doomed))
+    else if (atomic_load(&fill->doomed)) /* a purge since the look above found nothing to drop */
         memory_drop_object(fill->context.memory, object);
+    object_unref(compact);
 }
 
 static void complete(struct fill *fill)

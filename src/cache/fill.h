@@ -32,7 +32,6 @@ struct fill_keep {
 struct fill_context {
     struct memory *memory;
     struct fill_table *table;
-    struct workers *workers;
     uint64_t window; /* bytes a body that is not stored may run ahead of its slowest reader */
     unsigned waiters_max;
 };

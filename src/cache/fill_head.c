@@ -118,6 +118,26 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
 /* ---- invalidation (RFC 9111 §4.4) ---- */
 
+/* Where cookies or headers enter the key, one URL has many keys: they are found by the URL. */
+static enum memory_visit drop_same_url(struct object *object, void *arg)
+{
+    return view_eq(object_url(object), *(const struct view *)arg) ? MEMORY_DROP : MEMORY_KEEP;
+}
+
+static bool is_same_url(struct view url, void *arg)
+{
+    return view_eq(url, *(const struct view *)arg);
+}
+
+static void invalidate_url(struct fill *fill, struct view url)
+{
+    unsigned cursor = 0;
+
+    fill_table_doom_matching(fill->context.table, is_same_url, &url);
+    while (memory_each(fill->context.memory, &cursor, drop_same_url, &url))
+        ;
+}
+
 static void invalidate(struct fill *fill, struct view path_and_query)
 {
     const struct cache_policy *policy = fill->policy;
@@ -132,6 +152,10 @@ static void invalidate(struct fill *fill, struct view path_and_query)
         fill_table_doom(fill->context.table, &key);
         memory_drop(fill->context.memory, &key);
     }
+    text.len = 0;
+    if (text.ptr && (policy->key.cookie_count || policy->key.header_count) &&
+        key_url(&policy->key, fill->scheme, authority, path, query, &text) == 0)
+        invalidate_url(fill, text_view(&text));
     heap_free(text.ptr);
 }
 
@@ -191,7 +215,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     struct object *object;
     size_t scanned = 0, used;
 
-    head_merge_304(stored->head, &not_modified->fields, buffer);
+    head_merge_304(object_head(stored), &not_modified->fields, buffer);
     text_lit(buffer, "\r\n");
     fields_init(&merged.fields, list, ARRAY_LEN(list));
     if (buffer->overflow ||
@@ -202,7 +226,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     used = buffer->len;
     freshness_compute(&merged.fields, merged.status, &fill->policy->freshness, fill->request_ms, clock_wall_ms(),
                       &freshness);
-    object = object_make(fill, &merged, &freshness, &rules, stored->vary_names, stored->vary_values,
+    object = object_make(fill, &merged, &freshness, &rules, object_vary_names(stored), object_vary_values(stored),
                          &(struct text){ .ptr = buffer->ptr + used, .cap = buffer->cap - used });
     if (!object)
         return false;
@@ -219,24 +243,6 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     return true;
 }
 
-static bool copy_body(struct object *to, struct object *from)
-{
-    struct object_cursor cursor = { 0 };
-    struct view run;
-    size_t cap;
-
-    while ((run = object_peek(from, &cursor)).len) {
-        char *memory = object_reserve(to, run.len, &cap);
-
-        if (!memory)
-            return false;
-        memcpy(memory, run.ptr, cap);
-        object_commit(to, cap);
-        object_advance(from, &cursor, cap);
-    }
-    return true;
-}
-
 /* Does this 206 continue the stored part exactly where it ends (RFC 9111 §3.4)? */
 static bool continues(const struct object *stored, const struct http_response *response, const struct content_range *range)
 {
@@ -244,7 +250,7 @@ static bool continues(const struct object *stored, const struct http_response *r
 
     return range->complete_known && range->complete == stored->complete_len && stored->body_first == 0 &&
            range->first == atomic_load(&stored->body_len) && range->last + 1 == range->complete &&
-           etag_parse(stored->etag, &ours) && etag_parse(fields_value(&response->fields, FIELD_ETAG), &theirs) &&
+           etag_parse(object_etag(stored), &ours) && etag_parse(fields_value(&response->fields, FIELD_ETAG), &theirs) &&
            etag_strong_eq(ours, theirs);
 }
 
@@ -256,7 +262,7 @@ static bool place_partial(struct fill *fill, struct object *object, const struct
     if (!content_range_parse(fields_value(&response->fields, FIELD_CONTENT_RANGE), &range) || range.unsatisfied)
         return false;
     if (fill->completing) {
-        if (!continues(fill->stored, response, &range) || !copy_body(object, fill->stored))
+        if (!continues(fill->stored, response, &range) || object_copy_body(object, fill->stored) < 0)
             return false;
         object->complete_len = range.complete;
     } else {
@@ -373,7 +379,7 @@ void fill_decide(struct fill *fill)
     struct text buffer;
 
     if (fill->stored)
-        cap = 2 * (cap + fill->stored->head.len) + HEAD_SLACK;
+        cap = 2 * (cap + object_head(fill->stored).len) + HEAD_SLACK;
     buffer = text_make(heap_alloc(cap), cap);
     pthread_mutex_lock(&fill->lock);
     fill->status = response->status;
@@ -389,7 +395,7 @@ void fill_decide(struct fill *fill)
         else
             undecidable(fill, EXCHANGE_INTERNAL);
     } else if (fill->stored && !fill->completing && response->status == 304) {
-        if (!validator_selects(&response->fields, fill->stored->etag, fill->stored->times.last_modified_s,
+        if (!validator_selects(&response->fields, object_etag(fill->stored), fill->stored->times.last_modified_s,
                                clock_wall_ms() / 1000) ||
             !freshen(fill, response, &buffer))
             undecidable(fill, EXCHANGE_PROTOCOL_ERROR);

@@ -140,8 +140,8 @@ static bool fits_locked(const struct fill *fill, const struct http_request *requ
         return true;
     if (fill->outcome != FILL_STORING || fill->phase == FILL_FAILED)
         return false;
-    return vary_values(fill->object->vary_names, &request->fields, &text) &&
-           view_eq(text_view(&text), fill->object->vary_values);
+    return vary_values(object_vary_names(fill->object), &request->fields, &text) &&
+           view_eq(text_view(&text), object_vary_values(fill->object));
 }
 
 bool fill_fits(struct fill *fill, const struct http_request *request)

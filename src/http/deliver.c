@@ -84,7 +84,7 @@ static bool prepare_ranges(struct req *r, struct range list[], size_t count, str
 {
     struct delivery *d = &r->out;
     uint64_t complete = r->object->complete_len;
-    struct view type = head_value(r->object->head, FIELD_CONTENT_TYPE);
+    struct view type = head_value(object_head(r->object), FIELD_CONTENT_TYPE);
     struct text prefix;
 
     d->part_count = (unsigned)count;
@@ -146,7 +146,7 @@ static enum range_result wanted_ranges(struct req *r, struct range list[RANGE_MA
 
     if (!range.ptr || r->request.method != METHOD_GET || object->status != 200 || !length_known(object) ||
         object->flags & OBJECT_TRANSIENT ||
-        !range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object->etag, object->times.last_modified_s,
+        !range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object), object->times.last_modified_s,
                         object->times.date_s))
         return RANGE_IGNORE;
     return range_parse(range, object->complete_len, list, RANGE_MAX, ret_count);
@@ -227,14 +227,14 @@ static bool conditional_answer(struct req *r, struct text *tail)
     /* What the origin judged itself (a passed request) is not judged again. */
     if (object->flags & OBJECT_TRANSIENT && !r->from_cache && r->private_fetch)
         return false;
-    switch (conditional_evaluate(&r->request.fields, r->request.method, object->status, object->etag, &object->times)) {
+    switch (conditional_evaluate(&r->request.fields, r->request.method, object->status, object_etag(object), &object->times)) {
     case COND_NONE:
         return false;
     case COND_NOT_MODIFIED:
-        head = text_make(arena_alloc(&r->arena, object->head.len + 64), object->head.len + 64);
+        head = text_make(arena_alloc(&r->arena, object_head(object).len + 64), object_head(object).len + 64);
         if (!head.ptr)
             return false;
-        conditional_304_head(object->head, &head);
+        conditional_304_head(object_head(object), &head);
         small_answer(r, text_view(&head), tail, 304);
         return true;
     case COND_FAILED:
@@ -249,7 +249,7 @@ static bool range_answer(struct req *r, struct text *tail)
 {
     not_zeroed struct range list[RANGE_MAX];
     struct delivery *d = &r->out;
-    struct view head = r->object->head;
+    struct view head = object_head(r->object);
     size_t count = 0;
 
     if (!fields_has(&r->request.fields, FIELD_RANGE))
@@ -301,7 +301,7 @@ enum flow deliver_object(struct req *r)
     prepare_whole(r, &tail);
     head_fields(r, &tail);
     text_lit(&tail, "\r\n");
-    deliver_push(&r->out, r->object->head);
+    deliver_push(&r->out, object_head(r->object));
     deliver_push(&r->out, text_view(&tail));
     return FLOW_CONTINUE;
 }

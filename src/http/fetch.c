@@ -126,8 +126,8 @@ static bool object_fits(struct req *r, const struct object *object)
     not_zeroed char memory[2048];
     struct text values = TEXT_ON(memory);
 
-    return object->vary_names.len == 0 || (vary_values(object->vary_names, &r->request.fields, &values) &&
-                                           view_eq(text_view(&values), object->vary_values));
+    return object_vary_names(object).len == 0 || (vary_values(object_vary_names(object), &r->request.fields, &values) &&
+                                           view_eq(text_view(&values), object_vary_values(object)));
 }
 
 /* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */

@@ -172,7 +172,7 @@ static void put_framing(struct text *t, const struct req *r)
 
 struct view forward_head(struct req *r, const struct object *validators, struct view range, bool strip)
 {
-    size_t cap = r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? validators->head.len : 0);
+    size_t cap = r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? object_head(validators).len : 0);
     struct text t = text_make(arena_alloc(&r->arena, cap), cap);
     struct trace_context trace;
 
@@ -190,9 +190,9 @@ struct view forward_head(struct req *r, const struct object *validators, struct 
     }
     if (range.len) {
         put_field(&t, VIEW("Range"), range);
-        put_field(&t, VIEW("If-Range"), validators->etag);
+        put_field(&t, VIEW("If-Range"), object_etag(validators));
     } else if (validators && strip) {
-        conditional_request_put(&t, validators->etag, validators->times.last_modified_s);
+        conditional_request_put(&t, object_etag(validators), validators->times.last_modified_s);
     }
     if (r->request_id.len && r->route->request_id)
         put_field(&t, r->config->request_id_name, r->request_id);

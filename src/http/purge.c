@@ -42,7 +42,7 @@ static enum memory_visit visit(struct object *object, void *arg)
 {
     struct matcher *matcher = arg;
 
-    if (!matches(object->url, matcher))
+    if (!matches(object_url(object), matcher))
         return MEMORY_KEEP;
     matcher->matched++;
     return matcher->purge->soft ? MEMORY_SOFT : MEMORY_DROP;

@@ -222,18 +222,18 @@ static struct object *pick_by_vary(struct req *r, struct memory_variants variant
     for (unsigned i = 0; i < variants.count; i++) {
         struct object *object = memory_variant(variants, i);
 
-        if (object->vary_names.len == 0)
+        if (object_vary_names(object).len == 0)
             return object;
-        if (!known || !view_eq(done, object->vary_names)) {
+        if (!known || !view_eq(done, object_vary_names(object))) {
             values.len = 0;
             values.overflow = false;
-            known = vary_values(object->vary_names, &r->request.fields, &values);
-            done = object->vary_names;
+            known = vary_values(object_vary_names(object), &r->request.fields, &values);
+            done = object_vary_names(object);
         }
-        if (known && view_eq(text_view(&values), object->vary_values))
+        if (known && view_eq(text_view(&values), object_vary_values(object)))
             return object;
-        if (known && vary_same_but_language(object->vary_names, object->vary_values, text_view(&values)) &&
-            vary_language_match(head_value(object->head, FIELD_CONTENT_LANGUAGE), &r->request.fields))
+        if (known && vary_same_but_language(object_vary_names(object), object_vary_values(object), text_view(&values)) &&
+            vary_language_match(head_value(object_head(object), FIELD_CONTENT_LANGUAGE), &r->request.fields))
             return object;
     }
     return NULL;
@@ -244,7 +244,7 @@ static struct object *pick_variant(struct req *r, struct memory_variants variant
 {
     struct object *newest = variants.count ? memory_variant(variants, 0) : NULL;
 
-    return !newest || newest->vary_names.len == 0 ? newest : pick_by_vary(r, variants);
+    return !newest || object_vary_names(newest).len == 0 ? newest : pick_by_vary(r, variants);
 }
 
 /* A stored part answers only requests for ranges inside it. */
@@ -254,7 +254,7 @@ static bool part_covers(struct req *r, const struct object *object)
     struct view range = fields_value(&r->request.fields, FIELD_RANGE);
 
     return r->request.method == METHOD_GET && range_parse_single(range, &first, &last) &&
-           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object->etag, object->times.last_modified_s,
+           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object), object->times.last_modified_s,
                           object->times.date_s) &&
            first >= object->body_first && MIN(last, object->complete_len - 1) < end && first < end;
 }

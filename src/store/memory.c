@@ -172,7 +172,7 @@ const char *memory_refusal_name(enum memory_refusal why)
 
 static bool same_variant(const struct object *a, const struct object *b)
 {
-    return view_eq(a->vary_names, b->vary_names) && view_eq(a->vary_values, b->vary_values);
+    return view_eq(object_vary_names(a), object_vary_names(b)) && view_eq(object_vary_values(a), object_vary_values(b));
 }
 
 static bool is_partial(const struct object *object)

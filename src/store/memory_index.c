@@ -282,7 +282,8 @@ void memory_background_work(void *arg)
     struct memory *memory = arg;
     uint64_t buckets = atomic_load(&memory->buckets), wanted = buckets;
 
-    while (atomic_load_explicit(&memory->entries, memory_order_relaxed) > wanted)
+    /* One or two entries a bucket: half the table's memory for half a comparison more. */
+    while (atomic_load_explicit(&memory->entries, memory_order_relaxed) > wanted * 2)
         wanted *= 2;
     if (wanted != buckets) {
         charge(memory, (wanted - buckets) * sizeof(struct cds_lfht_node));

@@ -34,6 +34,7 @@ static void discharge(struct object *object, uint64_t bytes)
     atomic_fetch_sub_explicit(&account, bytes, memory_order_relaxed);
 }
 
+/* Copies; returns where to. */
 static struct view place(char **at, struct view v)
 {
     char *start = *at;
@@ -60,12 +61,18 @@ struct object *object_new(const struct key *key, const struct object_parts *part
     *object = (struct object){ .key = *key };
     atomic_init(&object->refs, 1);
     object->key.text = place(&at, parts->key);
-    object->url = place(&at, parts->url);
-    object->tags = place(&at, parts->tags);
-    object->head = place(&at, parts->head);
-    object->vary_names = place(&at, parts->vary_names);
-    object->vary_values = place(&at, parts->vary_values);
-    object->etag = view_make(object->head.ptr + parts->etag_at, parts->etag_len);
+    place(&at, parts->url);
+    place(&at, parts->tags);
+    place(&at, parts->head);
+    place(&at, parts->vary_names);
+    place(&at, parts->vary_values);
+    object->url_len = (uint32_t)parts->url.len;
+    object->tags_len = (uint32_t)parts->tags.len;
+    object->head_len = (uint32_t)parts->head.len;
+    object->vary_names_len = (uint16_t)parts->vary_names.len;
+    object->vary_values_len = (uint16_t)parts->vary_values.len;
+    object->etag_at = (uint32_t)parts->etag_at;
+    object->etag_len = (uint32_t)parts->etag_len;
     if (body) {
         struct chunk *chunk = (struct chunk *)(void *)((char *)object + chunk_at);
 
@@ -79,7 +86,7 @@ struct object *object_new(const struct key *key, const struct object_parts *part
 /* The inline chunk lies inside the object's own allocation, at the only place it can. */
 static bool chunk_is_inline(const struct object *object, const struct chunk *chunk)
 {
-    const char *after_texts = object->vary_values.ptr + object->vary_values.len;
+    const char *after_texts = object_vary_values(object).ptr + object->vary_values_len;
 
     return (const char *)chunk >= after_texts && (const char *)chunk < after_texts + 8;
 }
@@ -194,15 +201,15 @@ struct object *object_compact(struct object *object)
     uint64_t body = atomic_load(&object->body_len);
     struct chunk *last = object->last;
     struct object_parts parts = {
-        .key = object->key.text, .url = object->url, .tags = object->tags, .head = object->head,
-        .vary_names = object->vary_names, .vary_values = object->vary_values, .etag_len = object->etag.len,
+        .key = object->key.text, .url = object_url(object), .tags = object_tags(object), .head = object_head(object),
+        .vary_names = object_vary_names(object), .vary_values = object_vary_values(object),
+        .etag_at = object->etag_at, .etag_len = object->etag_len,
         .body_hint = (size_t)body,
     };
     struct object *compact;
 
     if (!last || object->body_owner || body > COMPACT_MAX || last->cap - last->len <= (body + sizeof(*object)) / 8)
         return NULL;
-    parts.etag_at = (size_t)(object->etag.ptr - object->head.ptr);
     compact = object_new(&object->key, &parts);
     if (!compact)
         return NULL;

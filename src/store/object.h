@@ -52,14 +52,10 @@ struct object {
     uint16_t method;           /* enum http_method of the request that filled it */
     uint32_t cost_ms;          /* what the fill took: the price of a miss */
     struct policy_item item;   /* the memory tier's bookkeeping; item.uses: hits, see memory_touch() */
-    struct key key;            /* text inside this allocation */
-    struct view url;           /* for purge, top, why; no query values when printed */
-    struct view tags;          /* space-separated; empty when none */
-    struct view head;          /* status line and end-to-end fields, each with CRLF, without the empty line, Age,
-                                  Content-Length and hop-by-hop fields */
-    struct view etag;          /* inside head; empty when none */
-    struct view vary_names;    /* normalised: lower case, sorted, comma-separated; empty: no Vary */
-    struct view vary_values;   /* the filling request's normalised values, one line each in the order of names */
+    struct key key;            /* text inside this allocation; the other texts follow it in this order: */
+    uint32_t url_len, tags_len, head_len;
+    uint16_t vary_names_len, vary_values_len;
+    uint32_t etag_at, etag_len; /* inside the head */
     struct object_times times;
     uint64_t purge_pos;        /* sampled before the request went upstream */
     uint64_t body_first, complete_len;
@@ -72,6 +68,44 @@ struct object {
 
 /* Bytes charged by all objects of the process that are not freed yet: what the memory limit is about. */
 uint64_t object_account(void);
+
+/* Texts; they live as long as the object. */
+
+/* For purge, top, why; no query values when printed. */
+static inline struct view object_url(const struct object *object)
+{
+    return view_make(object->key.text.ptr + object->key.text.len, object->url_len);
+}
+
+/* Space-separated; empty when none. */
+static inline struct view object_tags(const struct object *object)
+{
+    return view_make(object_url(object).ptr + object->url_len, object->tags_len);
+}
+
+/* Status line and end-to-end fields, each with CRLF, without the empty line, Age, Content-Length and hop-by-hop fields. */
+static inline struct view object_head(const struct object *object)
+{
+    return view_make(object_tags(object).ptr + object->tags_len, object->head_len);
+}
+
+/* Normalised: lower case, sorted, comma-separated; empty: no Vary. */
+static inline struct view object_vary_names(const struct object *object)
+{
+    return view_make(object_head(object).ptr + object->head_len, object->vary_names_len);
+}
+
+/* The filling request's normalised values, one line each in the order of the names. */
+static inline struct view object_vary_values(const struct object *object)
+{
+    return view_make(object_vary_names(object).ptr + object->vary_names_len, object->vary_values_len);
+}
+
+/* Empty when none. */
+static inline struct view object_etag(const struct object *object)
+{
+    return view_make(object_head(object).ptr + object->etag_at, object->etag_len);
+}
 
 struct object_parts {
     struct view key, url, tags, head, vary_names, vary_values;

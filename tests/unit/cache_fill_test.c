@@ -473,7 +473,7 @@ static void test_pass_marker(void **state)
 
 static void try_languages(struct reader *r)
 {
-    assert_true(view_eq(r->last.object->vary_names, VIEW("accept-language")));
+    assert_true(view_eq(object_vary_names(r->last.object), VIEW("accept-language")));
     assert_int_equal(join(&readers[2], "Accept-Language: fr\r\n"), FILL_NONE);
     assert_int_equal(join(&readers[3], "Accept-Language:  DE\r\n"), FILL_JOINED);
     assert_int_equal(join(&readers[4], ""), FILL_NONE);
@@ -723,9 +723,9 @@ static void test_freshen(void **state)
     assert_string_equal(readers[1].first, "body");
     assert_non_null(fresh);
     assert_ptr_not_equal(fresh, found);
-    assert_non_null(memmem(fresh->head.ptr, fresh->head.len, "X-A: new\r\n", 10));
-    assert_non_null(memmem(fresh->head.ptr, fresh->head.len, "X-B: kept\r\n", 11));
-    assert_null(memmem(fresh->head.ptr, fresh->head.len, "X-A: old", 8));
+    assert_non_null(memmem(object_head(fresh).ptr, object_head(fresh).len, "X-A: new\r\n", 10));
+    assert_non_null(memmem(object_head(fresh).ptr, object_head(fresh).len, "X-B: kept\r\n", 11));
+    assert_null(memmem(object_head(fresh).ptr, object_head(fresh).len, "X-A: old", 8));
     assert_int_equal(fresh->times.lifetime_ms, 60000);
     object_unref(found);
     object_unref(fresh);

@@ -219,9 +219,9 @@ static enum memory_visit visit_half(struct object *object, void *arg)
     unsigned *seen = arg;
 
     ++*seen;
-    if (object->url.ptr[object->url.len - 1] % 2)
+    if (object_url(object).ptr[object_url(object).len - 1] % 2)
         return MEMORY_DROP;
-    return object->url.ptr[object->url.len - 1] == '4' ? MEMORY_SOFT : MEMORY_KEEP;
+    return object_url(object).ptr[object_url(object).len - 1] == '4' ? MEMORY_SOFT : MEMORY_KEEP;
 }
 
 static void walks(void **state)
