@@ -52,8 +52,20 @@ static bool tunnel_begin(struct req *r)
     return true;
 }
 
+/* A peer that is gone looks like one that only closed its side. The other one is waited for as long as bytes come; it must not
+ * hold a connection to the origin for ever. */
+static void limit_half_closed(struct req *r, bool moved)
+{
+    if (!r->out.suffix_queued && !r->out.prefix_queued)
+        return;
+    if (moved || !r->body_stalled)
+        req_set_timer(r, r->config->limits.idle_timeout_ms);
+    r->timer_chosen = r->body_stalled = true;
+}
+
 enum flow step_tunnel(struct req *r)
 {
+    uint64_t before = r->bytes_out + r->body_seen;
     int up, down;
 
     if (!r->tunnel_open && !tunnel_begin(r)) {
@@ -65,10 +77,11 @@ enum flow step_tunnel(struct req *r)
         return r->step == STEP_FINISH ? FLOW_CONTINUE : FLOW_WAIT;
     down = move(&r->tunnel, req_sock(r), &r->out.suffix_queued, &r->bytes_out);
     up = move(req_sock(r), &r->tunnel, &r->out.prefix_queued, &r->body_seen);
-    if (up < 0 || down < 0 || (up > 0 && down > 0)) {
+    if (up < 0 || down < 0 || (r->out.suffix_queued && r->out.prefix_queued)) {
         r->broken = up < 0 || down < 0;
         r->step = STEP_FINISH;
         return FLOW_CONTINUE;
     }
+    limit_half_closed(r, r->bytes_out + r->body_seen > before);
     return FLOW_WAIT;
 }

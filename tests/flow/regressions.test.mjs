@@ -137,3 +137,15 @@ flow('a port behind an IPv6 literal is not part of the name a route matches', {
     assert.equal((await get('/a', { Host: '[2001:db8::1]:8080' })).status, 200);
     assert.equal((await get('/a', { Host: '[2001:db8::2]:8080' })).status, 404);
 });
+
+flow('a tunnel one side of which is closed ends when nothing comes from the other', {
+    config: { limits: { idle_timeout: '200ms' } },
+}, async ({ connect, origin }) => {
+    const client = await connect();
+    await client.ask('/up', { headers: { Connection: 'upgrade', Upgrade: 'x' } });
+    const exchange = await origin.expect('/up');
+    await exchange.send('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n');
+    assert.equal((await client.interim()).status, 101);
+    client.end();
+    await exchange.closed(); // the origin never closes
+});
