@@ -75,8 +75,11 @@ static bool take(struct view *rest, struct view literal)
 
 static bool take_month(struct view *rest, int *ret)
 {
+    if (rest->len < 3)
+        return false;
     for (int i = 0; i < 12; i++)
-        if (take(rest, view_make(MONTHS + (size_t)i * 3, 3))) {
+        if (memcmp(rest->ptr, MONTHS + (size_t)i * 3, 3) == 0) {
+            *rest = view_skip(*rest, 3);
             *ret = i + 1;
             return true;
         }
@@ -150,16 +153,18 @@ static bool parse_asctime(struct view rest, int64_t *ret)
 
 bool date_parse(struct view text, int64_t now_s, int64_t *ret_seconds)
 {
+    if (text.len < 4)
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(DAYS); i++) {
-        struct view full = view_str(DAYS[i]), rest = text;
+        struct view rest = view_skip(text, 3);
 
-        if (!take(&rest, view_first(full, 3)))
+        if (memcmp(text.ptr, DAYS[i], 3) != 0)
             continue;
         if (take(&rest, VIEW(", ")))
             return parse_imf(rest, ret_seconds);
         if (take(&rest, VIEW(" ")))
             return parse_asctime(rest, ret_seconds);
-        if (take(&rest, view_skip(full, 3)) && take(&rest, VIEW(", ")))
+        if (take(&rest, view_str(DAYS[i] + 3)) && take(&rest, VIEW(", ")))
             return parse_rfc850(rest, now_s, ret_seconds);
         return false;
     }
