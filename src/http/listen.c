@@ -16,6 +16,7 @@
 #define BACKLOG 4096
 #define ACCEPTS_PER_TURN 64
 #define ACCEPT_RETRY_MS 100
+#define COMPLAIN_MS 1000
 
 static int socket_open(const struct address *address, bool shared)
 {
@@ -93,8 +94,13 @@ int listen_open(const struct address *address, unsigned count, int fds[], struct
 static void accept_without_fds(struct listener *l)
 {
     struct http_loop *hl = l->owner;
+    uint64_t now = loop_now_ms(hl->loop);
     int fd;
 
+    if (now >= hl->complain_ms) { /* this may happen for every connection of a flood */
+        log_warn("out of file descriptors: refusing connections (raise LimitNOFILE, now see ulimit -n)");
+        hl->complain_ms = now + COMPLAIN_MS;
+    }
     if (hl->spare_fd >= 0)
         close(hl->spare_fd);
     fd = accept4(l->io.fd, NULL, NULL, SOCK_CLOEXEC);
@@ -127,13 +133,10 @@ static void listener_run(struct task *task)
         int fd = accept4(l->io.fd, &peer.is.any, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd < 0) {
-            if (errno == EMFILE || errno == ENFILE) {
-                log_warn("out of file descriptors: refusing connections (raise LimitNOFILE, now see ulimit -n)");
+            if (errno == EMFILE || errno == ENFILE)
                 accept_without_fds(l);
-            } else if (errno != EAGAIN) {
-                /* No memory, or an error of the one connection: others may wait behind it, and no edge will tell. */
+            else if (errno != EAGAIN) /* no memory, or this one's error: others may wait behind it, and no edge will tell */
                 timer_set(&l->retry, ACCEPT_RETRY_MS);
-            }
             return;
         }
         if (limit && l->kind == LISTENER_PUBLIC && hl->conn_count >= limit)

@@ -57,6 +57,7 @@ struct http_loop {
     uint64_t conn_count;
     uint64_t random; /* request ids */
     int spare_fd;    /* given up to accept and refuse when descriptors run out */
+    uint64_t complain_ms; /* that they have is not said again before this time */
     struct listener listeners[LISTENERS_MAX];
     unsigned listener_count;
     struct client_count *clients; /* connections per address */

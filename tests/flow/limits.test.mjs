@@ -181,6 +181,7 @@ flow('out of file descriptors: those connected are served, later ones when other
         // until the node has seen those leave
     }
     assert.equal((await node.admin('/healthz')).status, 200);
+    assert.match(node.stderr, /out of file descriptors/);
 });
 
 flow('memory stays within its limit while more is stored than fits', { config: { memory: { size: '4M' } } }, async (s) => {
