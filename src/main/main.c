@@ -96,47 +96,40 @@ static int command_serve(int argc, char **argv)
     return node_run(&site, NULL);
 }
 
-/* The file named by -c FILE or --config FILE, or NULL after saying what is wrong. */
-static const char *file_argument(int argc, char **argv)
+/* Reads the file named by -c FILE or --config FILE. 0; else the exit code, after saying what is wrong. */
+static int load_file(int argc, char **argv, struct site *ret)
 {
-    if (argc == 3 && (strcmp(argv[1], "-c") == 0 || strcmp(argv[1], "--config") == 0))
-        return argv[2];
-    fprintf(stderr, "usage: doorstep %s -c FILE\n", argv[0]);
-    return NULL;
+    struct conf_report report;
+    int r;
+
+    if (argc != 3 || (strcmp(argv[1], "-c") != 0 && strcmp(argv[1], "--config") != 0)) {
+        fprintf(stderr, "usage: doorstep %s -c FILE\n", argv[0]);
+        return 2;
+    }
+    conf_report_init(&report);
+    r = site_load(argv[2], ret, &report);
+    if (r < 0)
+        return complain(&report, r);
+    conf_report_free(&report);
+    return 0;
 }
 
 static int command_run(int argc, char **argv)
 {
-    const char *file = file_argument(argc, argv);
-    struct conf_report report;
     struct site site;
-    int r;
+    int r = load_file(argc, argv, &site);
 
-    if (!file)
-        return 2;
-    conf_report_init(&report);
-    r = site_load(file, &site, &report);
-    if (r < 0)
-        return complain(&report, r);
-    conf_report_free(&report);
-    return node_run(&site, file);
+    return r ? r : node_run(&site, argv[2]);
 }
 
 static int command_check(int argc, char **argv)
 {
-    const char *file = file_argument(argc, argv);
-    struct conf_report report;
     struct site site;
-    int r;
+    int r = load_file(argc, argv, &site);
 
-    if (!file)
-        return 2;
-    conf_report_init(&report);
-    r = site_load(file, &site, &report);
-    if (r < 0)
-        return complain(&report, r);
-    printf("%s: good: %zu routes, %zu upstreams\n", file, site.routes.count, site.upstreams.count);
-    conf_report_free(&report);
+    if (r)
+        return r;
+    printf("%s: good: %zu routes, %zu upstreams\n", argv[2], site.routes.count, site.upstreams.count);
     site_free(&site);
     return 0;
 }
