@@ -100,6 +100,7 @@ static void fill_free(struct fill *fill)
     for (unsigned i = 0; i < fill->interim_count; i++)
         heap_free((char *)(uintptr_t)fill->interims[i].ptr);
     heap_free((char *)(uintptr_t)fill->trailers.ptr);
+    heap_free((char *)(uintptr_t)fill->trailers_out.ptr);
     heap_free(fill->own_key);
     object_unref(fill->object);
     object_unref(fill->stored);
@@ -204,6 +205,27 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
 
 /* ---- the end ---- */
 
+/* A copy of raw trailer lines without fields that say something about the message to this node or the next: framing, routing,
+ * who asks, what may be stored (RFC 9110 §6.5.1). Whatever this node knows by name is of that kind. VIEW_NONE when none is left
+ * or memory is out. */
+static struct view trailers_copy(struct view raw)
+{
+    struct text out = text_make(raw.len ? heap_alloc(raw.len) : NULL, raw.len);
+    size_t end;
+
+    while (out.ptr && (end = view_find(raw, '\n')) < raw.len) {
+        struct view line = view_first(raw, end + 1);
+
+        if (field_lookup(view_first(line, view_find(line, ':'))) == FIELD_OTHER)
+            text_put(&out, line);
+        raw = view_skip(raw, end + 1);
+    }
+    if (out.len)
+        return text_view(&out);
+    heap_free(out.ptr);
+    return VIEW_NONE;
+}
+
 static void note_end(struct fill *fill, enum fill_phase phase)
 {
     struct view trailers = exchange_trailers(fill->x);
@@ -215,9 +237,7 @@ static void note_end(struct fill *fill, enum fill_phase phase)
     if (*exchange_error_detail(fill->x))
         snprintf(fill->detail, sizeof(fill->detail), "%s", exchange_error_detail(fill->x));
     if (phase == FILL_DONE && trailers.len)
-        fill->trailers = view_make(heap_strdup(trailers.ptr, trailers.len), trailers.len);
-    if (!fill->trailers.ptr)
-        fill->trailers = VIEW_NONE;
+        fill->trailers = trailers_copy(trailers);
 }
 
 /* The owner's part is over: readers may go on reading what is there. */
@@ -485,7 +505,13 @@ ssize_t fill_write(struct fill_reader *reader, const struct iovec *iov, int coun
 
 int fill_write_end(struct fill_reader *reader, struct view trailers)
 {
-    return reader->fill->x ? exchange_write_end(reader->fill->x, trailers) : -EPIPE;
+    struct fill *fill = reader->fill;
+
+    if (!fill->x)
+        return -EPIPE;
+    if (!fill->trailers_out.ptr)
+        fill->trailers_out = trailers_copy(trailers);
+    return exchange_write_end(fill->x, fill->trailers_out);
 }
 
 int fill_take_sock(struct fill_reader *reader, struct task *task, struct sock *ret)

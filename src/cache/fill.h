@@ -123,6 +123,7 @@ void fill_passed(struct fill_reader *reader, uint64_t bytes);
 
 /* Only the starter of a private fill, on its loop: */
 ssize_t fill_write(struct fill_reader *reader, const struct iovec *iov, int count);
+/* `trailers` (raw lines) are copied, without those that must not be trailers. */
 int fill_write_end(struct fill_reader *reader, struct view trailers);
 int fill_take_sock(struct fill_reader *reader, struct task *task, struct sock *ret);
 /* Raw trailer lines once DONE. */

@@ -59,6 +59,7 @@ struct fill {
     struct exchange_timing timing;
     char detail[96];
     struct view trailers;
+    struct view trailers_out; /* of the request body: the client's memory may go before they are sent */
     struct message nudge; /* a reader on another loop asks the owner to look */
     bool nudged;
     char bytes[]; /* texts */

@@ -149,3 +149,14 @@ flow('a tunnel one side of which is closed ends when nothing comes from the othe
     client.end();
     await exchange.closed(); // the origin never closes
 });
+
+flow('trailers that would frame, route or vouch for a message are dropped (RFC 9110 section 6.5.1)', async ({ connect, origin }) => {
+    const client = await connect();
+    await client.ask('/a', { method: 'POST', headers: { 'Transfer-Encoding': 'chunked', TE: 'trailers' } });
+    await client.send('3\r\nabc\r\n0\r\nX-Sum: 6\r\nContent-Length: 9\r\nHost: evil\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n');
+    const exchange = await origin.expect('/a');
+    assert.deepEqual(exchange.request.trailers, [['X-Sum', '6']]);
+    await exchange.head(200, { 'Transfer-Encoding': 'chunked' });
+    await exchange.send('3\r\nabc\r\n0\r\nSet-Cookie: a=b\r\nX-Sum: 3\r\nContent-Length: 1\r\n\r\n');
+    assert.deepEqual((await client.response()).trailers, [['X-Sum', '3']]);
+});
