@@ -128,7 +128,7 @@ static void replaces_equal_variants(void **state)
     put(memory, "a", "fr", 10, 0, NULL);
     variants = memory_variants(memory_find(memory, &key));
     assert_int_equal(variants.count, 3);
-    assert_true(view_eq(memory_variant(variants, 0)->vary_values, VIEW("fr")));
+    assert_true(view_eq(object_vary_values(memory_variant(variants, 0)), VIEW("fr")));
     assert_int_equal(memory_variant(variants, 2)->body_len, 20);
     memory_touch(memory_variant(variants, 0));
     memory_touch(memory_variant(variants, 2));
@@ -136,7 +136,7 @@ static void replaces_equal_variants(void **state)
     variants = memory_variants(memory_find(memory, &key));
     assert_int_equal(variants.count, 3);
     for (unsigned i = 0; i < 3; i++)
-        assert_false(view_eq(memory_variant(variants, i)->vary_values, VIEW("en")));
+        assert_false(view_eq(object_vary_values(memory_variant(variants, i)), VIEW("en")));
     assert_int_equal(stats_of(memory).objects, 3);
     assert_int_equal(stats_of(memory).replaced, 2);
     memory_free(memory);
