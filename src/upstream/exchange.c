@@ -261,7 +261,7 @@ static enum exchange_verdict step_tls(struct exchange *x)
 /* RFC 9110 §9.2.2 and RFC 9112 §9.3.1: what never left may be sent by any method; what may have arrived only when it is
  * idempotent and the connection was an old one that the origin probably closed while we wrote. A body that the owner
  * has begun to hand over cannot be asked for again. */
-static bool may_retry(const struct exchange *x)
+bool exchange_may_retry(const struct exchange *x)
 {
     if (x->retries > 0 || x->body_started || x->interim_count > 0)
         return false;
@@ -272,7 +272,7 @@ enum exchange_verdict exchange_broken(struct exchange *x, int error)
 {
     bool begun = sock_is_open(&x->conn->sock) && sock_input(&x->conn->sock).len > 0;
 
-    if (!begun && may_retry(x)) {
+    if (!begun && exchange_may_retry(x)) {
         drop_conn(x);
         x->retries++;
         x->fresh = true;

@@ -93,6 +93,12 @@ void exchange_queue_end(struct exchange *x)
     put_out(x, VIEW("\r\n"));
 }
 
+/* The connection takes nothing more, but the owner goes on with the next one, unless an answer is found in this one. */
+static bool retry_coming(const struct exchange *x)
+{
+    return x->write_dead && x->step <= X_HEAD && exchange_may_retry(x);
+}
+
 /* May the owner write now? 0, -EAGAIN, -EPIPE. */
 static int check_writable(struct exchange *x)
 {
@@ -198,7 +204,7 @@ ssize_t exchange_write(struct exchange *x, const struct iovec *iov, int count)
     int r = check_writable(x);
 
     if (r < 0)
-        return r;
+        return retry_coming(x) ? -EAGAIN : r;
     if (clip(iov, count, UINT64_MAX, probe, &len) == 0)
         return 0;
     /* From here on the request cannot be repeated: the owner's bytes are gone once taken. */
@@ -210,7 +216,7 @@ ssize_t exchange_write(struct exchange *x, const struct iovec *iov, int count)
         return n;
     }
     if (n < 0)
-        return n;
+        return retry_coming(x) ? -EAGAIN : n;
     x->body_started = true;
     pool_count(x->pool, POOL_BYTES_OUT, (uint64_t)n);
     return n;
@@ -220,13 +226,13 @@ int exchange_write_end(struct exchange *x, struct view trailers)
 {
     if (x->body_left > 0 || x->chunk_left > 0)
         return -EMSGSIZE;
-    if (x->step > X_BODY || x->write_dead)
+    if (x->step > X_BODY || (x->write_dead && !retry_coming(x)))
         return -EPIPE;
     if (x->body_ended)
         return 0;
     x->body_ended = true;
     x->trailers_out = trailers;
-    if (x->step < X_SEND)
+    if (x->step < X_SEND || x->write_dead)
         return 0; /* queued with the head */
     exchange_queue_end(x);
     if (exchange_flush(x) == -EPIPE)

@@ -78,6 +78,8 @@ struct exchange {
 
 /* Ends the exchange with an error; the connection is closed, the head stays readable. */
 void exchange_fail(struct exchange *x, enum exchange_error error, const char *detail);
+/* Would the request be sent once more if its connection broke now? */
+bool exchange_may_retry(const struct exchange *x);
 /* The connection broke (error 0: ended) before the final head: tries again where that is safe, else fails. */
 enum exchange_verdict exchange_broken(struct exchange *x, int error);
 /* 0: no timer. */
