@@ -22,7 +22,7 @@ export function siteOf(backend, config = {}) {
     };
 }
 
-class Scenario {
+export class Scenario {
     /** What must never be. */
     problems = [];
     /** Requests that were refused or cut. */
