@@ -1,3 +1,4 @@
+/* Arenas: bump allocation from the owner's first block, then from heap blocks that are freed together. */
 #include "base/arena.h"
 
 #include "base/heap.h"
