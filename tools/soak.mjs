@@ -1,18 +1,27 @@
 /**
- * Mixed load for a while: an origin whose every answer follows from its URL, clients that ask for few hot and many cold URLs,
- * in ranges, conditionally, compressed or not, and often leave in the middle. Every complete body is compared.
+ * Mixed load for a while against two loops. Every answer of the origin follows from its URL and a version; clients ask for few
+ * hot and many cold URLs, in ranges, conditionally, and often leave in the middle, while everything is purged now and then, the
+ * configuration reloaded and the origin restarted. Every body is compared, and no version is older than the last purge.
  *
  *   node tools/soak.mjs BINARY SECONDS [SEED]
  *
- * Fails when a body is wrong, when the node ends or says so itself (sanitizers end it), or when SIGTERM is not answered by 0.
+ * Fails when a byte is wrong, when the node ends or says so itself (sanitizers end it), when it grows in memory or descriptors,
+ * or when SIGTERM is not answered by 0.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import fs from 'node:fs';
 import http from 'node:http';
+import os from 'node:os';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const [binary, seconds = '60', seedText = String(Date.now() % 1e9)] = process.argv.slice(2);
 const CLIENTS = 24;
+const MEMORY_MB = 64;
+/** What the process may hold: the tier and 48 MiB, or under a sanitizer, whose quarantine and shadow count, a guess. */
+const RESIDENT_MAX_MB = /asan|tsan/.test(binary) ? 900 : MEMORY_MB + 48;
+const DESCRIPTORS_MORE = 100;
 let seed = Number(seedText);
 
 /** mulberry32: the same seed makes the same run, as far as timing lets it. */
@@ -23,35 +32,43 @@ function random(n) {
     return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * n);
 }
 
-/** The whole body of an URL /kind/number. */
-function bodyOf(path) {
-    const number = Number(path.split('/')[2]);
+/** The whole body of an URL /kind/number at a version. */
+function bodyOf(target, version) {
+    const number = Number(target.split('/')[2]);
     const size = number % 97 === 0 ? 3_000_000 : (number * 7919) % 60_000;
-    return Buffer.alloc(size, `${path};`);
+    return Buffer.alloc(size, `${target}#${version};`);
 }
 
 const KINDS = {
     fresh: { 'Cache-Control': 'max-age=2' },
-    swr: { 'Cache-Control': 'max-age=1, stale-while-revalidate=5', ETag: '"v1"' },
+    swr: { 'Cache-Control': 'max-age=1, stale-while-revalidate=5' },
     vary: { 'Cache-Control': 'max-age=3', Vary: 'Accept-Language' },
+    reval: { 'Cache-Control': 'no-cache' },
     pass: { 'Cache-Control': 'no-store' },
     slow: { 'Cache-Control': 'max-age=1' },
     broken: { 'Cache-Control': 'max-age=1' },
 };
 const kinds = Object.keys(KINDS);
+/** The version of everything; the oldest one that may still be answered; how often the origin has gone. */
+const now = { version: 1, floor: 1, outages: 0, down: false };
+const counts = { requests: 0, complete: 0, confirmed: 0, left: 0, cut: 0, refused: 0, purges: 0, reloads: 0, restarts: 0 };
+const problems = [];
 
 const origin = http.createServer(async (request, response) => {
     const kind = request.url.split('/')[1];
-    const body = bodyOf(request.url);
+    const { version } = now;
+    const headers = { ...KINDS[kind], ETag: `"${version}"`, 'X-Version': version };
+    const body = bodyOf(request.url, version);
     request.resume();
-    if (request.headers['if-none-match'] === KINDS[kind]?.ETag && KINDS[kind]?.ETag) {
-        response.writeHead(304, KINDS[kind]).end();
+    response.on('error', () => {});
+    if (request.headers['if-none-match'] === headers.ETag) {
+        response.writeHead(304, headers).end();
         return;
     }
     if (kind === 'slow') {
         await delay(random(80));
     }
-    response.writeHead(200, { ...KINDS[kind], ...(random(2) ? { 'Content-Length': body.length } : {}) });
+    response.writeHead(200, { ...headers, ...(random(2) ? { 'Content-Length': body.length } : {}) });
     if (kind === 'broken' && random(2)) {
         response.write(body.subarray(0, body.length >> 1), () => response.destroy());
         return;
@@ -60,97 +77,198 @@ const origin = http.createServer(async (request, response) => {
 });
 origin.listen(0, '127.0.0.1');
 await once(origin, 'listening');
+const originPort = origin.address().port;
 
-const node = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--threads', '2', '--memory', '64M',
-    `http://127.0.0.1:${origin.address().port}`], { stdio: ['ignore', 'pipe', 'pipe'] });
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'doorstep-soak-'));
+fs.writeFileSync(path.join(folder, 'site.yaml'), JSON.stringify({
+    listen: ['127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, threads: 2, memory: { size: `${MEMORY_MB}M` },
+    access_log: { path: path.join(folder, 'access.log') },
+    upstreams: { app: { servers: [`http://127.0.0.1:${originPort}`] } }, routes: [{ match: '/*', upstream: 'app' }],
+}));
+const node = spawn(binary, ['run', '-c', path.join(folder, 'site.yaml')], { stdio: ['ignore', 'pipe', 'pipe'] });
 let said = '';
 let ended = null;
 node.stdout.on('data', (data) => { said += data; });
 node.stderr.on('data', (data) => { said += data; });
 const exit = once(node, 'exit').then(([code, signal]) => { ended = code ?? signal; });
-while (!/listening on/.test(said) && ended === null) {
+while (!/admin on .*\n/.test(said) && ended === null) {
     await delay(20);
 }
 const port = Number(/listening on [^\s]*:(\d+)/.exec(said)?.[1]);
+const adminPort = Number(/admin on [^\s]*:(\d+)/.exec(said)?.[1]);
+const descriptors = () => fs.readdirSync(`/proc/${node.pid}/fd`).length;
+const residentMB = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.pid}/status`, 'latin1'))[1]) / 1024;
 
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
-const counts = { requests: 0, complete: 0, left: 0, cut: 0, wrong: 0 };
-const problems = [];
+
+/** Range and If-None-Match for a body of this length, sometimes. */
+function wishes(length) {
+    const from = random(Math.max(1, length - 1));
+    switch (length > 10 ? random(12) : 11) {
+    case 0: return { Range: `bytes=${from}-` };
+    case 1: return { Range: `bytes=${from}-${from + random(5000)}` };
+    case 2: return { Range: `bytes=-${1 + random(length)}` };
+    case 3: return { 'If-None-Match': `"${now.version}"` };
+    default: return {};
+    }
+}
+
+/** What is wrong with a complete answer, or null. */
+function judge(target, floor, response, got) {
+    const version = Number(response.headers['x-version']);
+    if (response.statusCode === 304) {
+        counts.confirmed += 1;
+        return null;
+    }
+    if (response.statusCode !== 200 && response.statusCode !== 206) {
+        return `status ${response.statusCode}`;
+    }
+    if (!(version >= floor && version <= now.version)) {
+        return `version ${version}, purged up to ${floor}`;
+    }
+    let wanted = bodyOf(target, version);
+    if (response.statusCode === 206) {
+        const [, first, last, size] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(response.headers['content-range']) ?? [];
+        if (Number(size) !== wanted.length) {
+            return `Content-Range ${response.headers['content-range']}`;
+        }
+        wanted = wanted.subarray(Number(first), Number(last) + 1);
+    }
+    counts.complete += 1;
+    return got.equals(wanted) ? null : `${response.statusCode}: ${got.length} bytes, wrong ones; expected ${wanted.length}`;
+}
 
 function one() {
     const kind = kinds[random(kinds.length)];
-    const path = `/${kind}/${random(4) ? random(20) : random(20_000)}`;
-    const headers = { 'Accept-Language': ['de', 'en', 'fr'][random(3)] };
+    const target = `/${kind}/${random(4) ? random(20) : random(20_000)}`;
+    const headers = { 'Accept-Language': ['de', 'en', 'fr'][random(3)], ...wishes(bodyOf(target, now.version).length) };
     const leave = random(12) === 0;
-    const body = bodyOf(path);
-    let from = 0;
-    if (random(5) === 0 && body.length > 10) {
-        from = random(body.length - 1);
-        headers.Range = `bytes=${from}-`;
-    }
+    const { floor, outages, down } = now;
+    const excused = () => kind === 'broken' || down || now.outages !== outages;
     counts.requests += 1;
     return new Promise((resolve) => {
-        const request = http.get({ host: '127.0.0.1', port, path, headers, agent }, (response) => {
+        const request = http.get({ host: '127.0.0.1', port, path: target, headers, agent }, (response) => {
             const parts = [];
             response.on('data', (part) => {
                 parts.push(part);
                 if (leave) {
-                    counts.left += 1;
                     request.destroy();
                 }
             });
             response.on('error', () => {});
             response.on('close', () => {
-                const got = Buffer.concat(parts);
-                const whole = response.statusCode === 206 ? body.subarray(from) : body;
                 if (leave) {
-                    // nothing to compare
+                    counts.left += 1;
                 } else if (!response.complete) {
                     counts.cut += 1;
-                    if (kind !== 'broken') {
-                        problems.push(`${path}: cut after ${got.length} of ${whole.length}`);
+                    if (!excused()) {
+                        problems.push(`${target}: cut after ${Buffer.concat(parts).length}`);
                     }
-                } else if (response.statusCode === 200 || response.statusCode === 206) {
-                    counts.complete += 1;
-                    if (!got.equals(whole) && kind !== 'broken') {
-                        counts.wrong += 1;
-                        problems.push(`${path} ${response.statusCode}: ${got.length} bytes, expected ${whole.length}`);
+                } else if (response.statusCode >= 500 && excused()) {
+                    counts.refused += 1;
+                } else {
+                    const wrong = judge(target, floor, response, Buffer.concat(parts));
+                    if (wrong) {
+                        problems.push(`${target} ${JSON.stringify(headers)}: ${wrong}`);
                     }
-                } else if (kind !== 'broken') {
-                    problems.push(`${path}: status ${response.statusCode}`);
                 }
                 resolve();
             });
         });
         request.setTimeout(20_000, () => {
-            problems.push(`${path}: nothing for 20 s`);
+            problems.push(`${target}: nothing for 20 s`);
             request.destroy();
         });
         request.on('error', () => resolve());
     });
 }
 
+/** Everything becomes another version, and what is stored of the old ones is purged. */
+async function purge() {
+    const version = ++now.version;
+    const status = await new Promise((resolve) => {
+        http.request({ host: '127.0.0.1', port: adminPort, method: 'POST', path: '/purge?all=1', agent: false }, (response) => {
+            response.resume();
+            response.on('end', () => resolve(response.statusCode));
+        }).on('error', () => resolve(0)).end();
+    });
+    if (status !== 200) {
+        problems.push(`the purge was answered with ${status}`);
+    }
+    now.floor = version;
+    counts.purges += 1;
+}
+
+async function restartOrigin() {
+    now.outages += 1;
+    now.down = true;
+    const closed = once(origin, 'close');
+    origin.close();
+    origin.closeAllConnections();
+    await closed;
+    await delay(100);
+    origin.listen(originPort, '127.0.0.1');
+    await once(origin, 'listening');
+    await delay(200);
+    now.outages += 1;
+    now.down = false;
+    counts.restarts += 1;
+}
+
 const end = Date.now() + Number(seconds) * 1000;
-await Promise.all(Array.from({ length: CLIENTS }, async () => {
-    while (Date.now() < end && ended === null && problems.length < 20) {
+const going = () => Date.now() < end && ended === null && problems.length < 20;
+let residentMost = 0;
+const before = ended === null ? descriptors() : 0;
+
+async function disturb() {
+    for (let turn = 1; going(); turn++) {
+        await delay(700);
+        if (ended !== null) {
+            return;
+        }
+        residentMost = Math.max(residentMost, residentMB());
+        await purge();
+        if (turn % 3 === 0) {
+            node.kill('SIGHUP');
+            node.kill('SIGUSR1');
+            counts.reloads += 1;
+        }
+        if (turn % 5 === 0) {
+            await restartOrigin();
+        }
+    }
+}
+
+await Promise.all([disturb(), ...Array.from({ length: CLIENTS }, async () => {
+    while (going()) {
         await one();
     }
-}));
+})]);
 agent.destroy();
 if (ended === null) {
+    await delay(200);
+    const more = descriptors() - before;
+    if (more > DESCRIPTORS_MORE) {
+        problems.push(`${more} descriptors more than at the start`);
+    }
+    if (residentMost > RESIDENT_MAX_MB) {
+        problems.push(`${Math.round(residentMost)} MiB resident, more than ${RESIDENT_MAX_MB}`);
+    }
     node.kill('SIGTERM');
     await Promise.race([exit, delay(40_000)]);
     if (ended === null) {
         problems.push('SIGTERM was not obeyed in 40 s');
         node.kill('SIGKILL');
     }
+    console.log(`resident at most ${Math.round(residentMost)} MiB, descriptors ${before} at the start, ${more} more at the end`);
 }
 origin.closeAllConnections();
 origin.close();
+fs.rmSync(folder, { recursive: true, force: true });
 if (ended !== 0) {
     problems.push(`the node ended with ${ended}:\n${said.slice(-6000)}`);
 }
-console.log(`seed ${seedText}: ${JSON.stringify(counts)}`);
+console.log(`seed ${seedText}, ${seconds} s: ${JSON.stringify(counts)}`);
 problems.forEach((problem) => console.log(`FAIL ${problem}`));
 console.log(problems.length ? `0 passed, ${problems.length} failed` : '1 passed, 0 failed');
 process.exit(problems.length ? 1 : 0);
