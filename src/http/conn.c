@@ -66,7 +66,7 @@ void http_conn_new(struct http_loop *hl, int fd, const struct address *peer, enu
         return;
     }
     list_push(&hl->conns, &c->link);
-    hl->conn_count++;
+    hl->conn_count += kind == LISTENER_PUBLIC;
     if (kind == LISTENER_PUBLIC)
         http_stats_connection(hl->server->stats, hl->loop, true);
     timer_set(&c->timer, limits_of(c)->header_timeout_ms);
@@ -92,13 +92,15 @@ void http_conn_close(struct conn *c)
     /* An answer that ends here is cut: an orderly close would look like its end where the end of the connection is that. */
     if (c->req && c->req->status)
         sock_reset(&c->sock);
-    if (c->req)
+    if (c->req) {
+        step_finish(c->req); /* the client left first: counted and logged all the same */
         drop_req(c);
+    }
     timer_clear(&c->timer);
     task_cancel(&c->task);
     sock_close(&c->sock);
     list_remove(&c->link);
-    c->hl->conn_count--;
+    c->hl->conn_count -= c->kind == LISTENER_PUBLIC;
     if (c->kind == LISTENER_PUBLIC)
         http_stats_connection(c->hl->server->stats, c->hl->loop, false);
     if (c->counted)

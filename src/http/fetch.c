@@ -182,6 +182,11 @@ static enum flow settle_object(struct req *r, const struct fill_view *look)
 
 static enum flow settle(struct req *r, const struct fill_view *look)
 {
+    /* Our own Range for the rest of a stored part, not the client's, cannot be satisfied: the whole may have changed. */
+    if (look->status == 416 && r->stored && !r->unconditional && !fields_has(&r->request.fields, FIELD_RANGE)) {
+        r->unconditional = true;
+        return restart(r, false);
+    }
     switch (look->outcome) {
     case FILL_UNDECIDED:
         return FLOW_WAIT;

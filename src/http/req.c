@@ -411,10 +411,12 @@ enum flow step_finish(struct req *r)
         .has_query = r->request.query.ptr,
     };
 
-    if (r->conn->kind == LISTENER_ADMIN || !r->route)
+    if (r->conn->kind == LISTENER_ADMIN)
         return FLOW_DONE;
-    note.route = r->route->stats;
-    http_stats_finish(r->hl->server->stats, r->hl->loop, &note);
+    if (r->route) {
+        note.route = r->route->stats;
+        http_stats_finish(r->hl->server->stats, r->hl->loop, &note);
+    }
     if (r->outcome == OUTCOME_BYPASS && r->request.method == METHOD_GET)
         http_stats_not_stored(r->hl->server->stats, r->hl->loop, r->key.hash[0], r->why, r->fwd_status);
     log_request(r, note.duration_us);
