@@ -28,7 +28,8 @@ static void write_head(struct text *out, const struct http_response *response)
     for (size_t i = 0; i < response->fields.count; i++) {
         const struct field *field = &response->fields.list[i];
 
-        if (field->id == FIELD_AGE || field->id == FIELD_CONTENT_LENGTH || field_is_hop_by_hop(&response->fields, field))
+        if (field->id == FIELD_AGE || field->id == FIELD_CONTENT_LENGTH ||
+            field_is_hop_by_hop(&response->fields, field))
             continue;
         text_put(out, field->name);
         text_lit(out, ": ");

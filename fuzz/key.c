@@ -74,7 +74,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     in[0][4] = view_skip(parts[0][5], 1);
     if (in[0][4].len || !parts[0][5].len) {
         struct text second = build(&rules, (const struct view[PARTS]){ in[0][0], in[0][1], in[0][2], in[0][3],
-                                                                      parts[0][5].len ? in[0][4] : VIEW_NONE });
+                                                                       parts[0][5].len ? in[0][4] : VIEW_NONE });
 
         CHECK(view_eq(text_view(&second), text_view(&again)));
         heap_free(second.ptr);

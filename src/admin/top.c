@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "upstream/upstream.h"
 
-
 #define TOP_URLS 20u
 
 struct top {

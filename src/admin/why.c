@@ -12,7 +12,6 @@
 #include "proto/uri.h"
 #include "upstream/upstream.h"
 
-
 #define URL_MAX 16384u
 #define FIELDS_MAX 512u
 #define KEY_SHOWN_MAX 8192u

@@ -93,14 +93,14 @@ struct option_urls {
 struct option {
     const char *name; /* NULL ends a table */
     enum option_type type;
-    size_t offset;            /* of the member in the described struct */
-    const char *preset;       /* the default as a user would write it, lists with commas; NULL: none (OPTION_UNSET) */
-    uint64_t min, max;        /* numbers, sizes, durations; max 0: no upper bound */
-    const char *const *names; /* OPTION_ENUM: spellings in the order of the enum, NULL-terminated */
+    size_t offset;              /* of the member in the described struct */
+    const char *preset;         /* the default as a user would write it, lists with commas; NULL: none (OPTION_UNSET) */
+    uint64_t min, max;          /* numbers, sizes, durations; max 0: no upper bound */
+    const char *const *names;   /* OPTION_ENUM: spellings in the order of the enum, NULL-terminated */
     const struct option *table; /* OPTION_STRUCT, _LIST, _MAP */
-    size_t item_size;         /* OPTION_LIST, _MAP: sizeof(T) */
-    unsigned flags;           /* of enum option_flag */
-    const char *help;         /* a sentence or two; `code` allowed */
+    size_t item_size;           /* OPTION_LIST, _MAP: sizeof(T) */
+    unsigned flags;             /* of enum option_flag */
+    const char *help;           /* a sentence or two; `code` allowed */
 };
 
 /* Cases where an option struct's user needs a comparison rather than text. */

@@ -26,8 +26,8 @@ static bool precondition_holds(const struct fields *request, struct view etag, c
            times->last_modified_s <= since;
 }
 
-enum condition conditional_evaluate(const struct fields *request, enum http_method method, uint16_t status, struct view etag,
-                                    const struct object_times *times)
+enum condition conditional_evaluate(const struct fields *request, enum http_method method, uint16_t status,
+                                    struct view etag, const struct object_times *times)
 {
     bool reads = method == METHOD_GET || method == METHOD_HEAD;
     enum etag_list match;
@@ -45,7 +45,8 @@ enum condition conditional_evaluate(const struct fields *request, enum http_meth
     if (!condition_date(request, FIELD_IF_MODIFIED_SINCE, times->response_ms / 1000, &since))
         return COND_NONE;
     /* Without Last-Modified, Date stands in (RFC 9111 §4.3.2). */
-    return (times->last_modified_s >= 0 ? times->last_modified_s : times->date_s) <= since ? COND_NOT_MODIFIED : COND_NONE;
+    return (times->last_modified_s >= 0 ? times->last_modified_s : times->date_s) <= since ? COND_NOT_MODIFIED
+                                                                                           : COND_NONE;
 }
 
 static struct view cut_line(struct view *rest)
@@ -110,10 +111,8 @@ void conditional_304_head(struct view head, struct text *out)
         case FIELD_DOORSTEP_CACHE_CONTROL:
         case FIELD_VARY:
         case FIELD_EXPIRES:
-        case FIELD_CONTENT_LOCATION:
-            break;
-        default:
-            continue;
+        case FIELD_CONTENT_LOCATION: break;
+        default: continue;
         }
         put_line(out, name, value);
     }
@@ -131,10 +130,8 @@ static bool updates_head(const struct fields *not_modified, const struct field *
     case FIELD_CONTENT_RANGE:
     case FIELD_ETAG:
     case FIELD_SET_COOKIE:
-    case FIELD_AGE:
-        return false;
-    default:
-        return !field_is_hop_by_hop(not_modified, field);
+    case FIELD_AGE: return false;
+    default: return !field_is_hop_by_hop(not_modified, field);
     }
 }
 

@@ -13,8 +13,8 @@ enum condition {
 
 /* `etag` as in object.etag, may be empty. Conditions apply to a stored 2xx only. Order (§13.2.2): If-Match, else
  * If-Unmodified-Since; then If-None-Match, else If-Modified-Since (GET and HEAD). Unparsable dates are ignored. */
-enum condition conditional_evaluate(const struct fields *request, enum http_method method, uint16_t status, struct view etag,
-                                    const struct object_times *times);
+enum condition conditional_evaluate(const struct fields *request, enum http_method method, uint16_t status,
+                                    struct view etag, const struct object_times *times);
 
 /* Appends "HTTP/1.1 304 Not Modified\r\n" and the fields of `head` a 304 carries: ETag, Date, Cache-Control, Vary, Expires,
  * Content-Location, the targeted cache controls, and Last-Modified where there is no ETag. No empty line. */

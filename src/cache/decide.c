@@ -154,7 +154,8 @@ static enum why stale_refused(const struct decide_input *input, int64_t window_m
 /* must-revalidate, proxy-revalidate and s-maxage speak about stale responses only. */
 static bool must_not_be_stale(const struct decide_input *input)
 {
-    return (flags_of(input->stored) & OBJECT_MUST_REVALIDATE) && object_ttl_ms(&input->stored->times, input->now_ms) <= 0;
+    return (flags_of(input->stored) & OBJECT_MUST_REVALIDATE) &&
+           object_ttl_ms(&input->stored->times, input->now_ms) <= 0;
 }
 
 /* True when no stored response may take the place of this outcome. */
@@ -199,8 +200,10 @@ struct decision decide_on_error(const struct decide_input *input, uint16_t statu
 struct view verdict_name(enum verdict verdict)
 {
     static const struct view names[] = {
-        [VERDICT_FRESH] = { "fresh", 5 },           [VERDICT_STALE_SERVE] = { "stale", 5 },
-        [VERDICT_REVALIDATE] = { "revalidate", 10 }, [VERDICT_MISS] = { "miss", 4 },
+        [VERDICT_FRESH] = { "fresh", 5 },
+        [VERDICT_STALE_SERVE] = { "stale", 5 },
+        [VERDICT_REVALIDATE] = { "revalidate", 10 },
+        [VERDICT_MISS] = { "miss", 4 },
         [VERDICT_REFUSE] = { "refuse", 6 },
     };
 

@@ -6,23 +6,30 @@
 #include "proto/http1.h"
 #include "store/object.h"
 
-enum guarantee { GUARANTEE_HTTP, GUARANTEE_AVAILABLE, GUARANTEE_BOUNDED, GUARANTEE_SESSION, GUARANTEE_ORIGIN, GUARANTEE_COUNT };
+enum guarantee {
+    GUARANTEE_HTTP,
+    GUARANTEE_AVAILABLE,
+    GUARANTEE_BOUNDED,
+    GUARANTEE_SESSION,
+    GUARANTEE_ORIGIN,
+    GUARANTEE_COUNT
+};
 
 struct decide_policy {
     enum guarantee guarantee;
-    bool bypass;                      /* the route never answers from the cache */
+    bool bypass; /* the route never answers from the cache */
     bool ignore_client_cache_control;
-    int64_t max_stale_ms;             /* GUARANTEE_BOUNDED: nothing staler, ever */
-    int64_t max_stale_on_error_ms;    /* origin unreachable: stale up to this; 0: never */
+    int64_t max_stale_ms;          /* GUARANTEE_BOUNDED: nothing staler, ever */
+    int64_t max_stale_on_error_ms; /* origin unreachable: stale up to this; 0: never */
 };
 /* http, one day on error. */
 void decide_policy_init(struct decide_policy *policy);
 
 struct decide_input {
-    const struct object *stored;         /* the matching variant, or NULL */
-    bool other_variants;                 /* with NULL: the key is known, this variant is not */
-    bool passing;                        /* a pass marker stands for this key */
-    bool session_behind;                 /* GUARANTEE_SESSION: the client has seen newer than what is stored */
+    const struct object *stored; /* the matching variant, or NULL */
+    bool other_variants;         /* with NULL: the key is known, this variant is not */
+    bool passing;                /* a pass marker stands for this key */
+    bool session_behind;         /* GUARANTEE_SESSION: the client has seen newer than what is stored */
     enum http_method method;
     const struct cache_control *request; /* cache_control_parse_request() */
     const struct decide_policy *policy;
@@ -41,9 +48,10 @@ struct decision {
     enum verdict verdict;
     enum why why;
     bool background;
-    bool may_collapse; /* MISS and REVALIDATE: may join a fill in flight. False for unsafe methods, bypass, pass markers */
-    int64_t age_ms;    /* of the stored response; 0 without one */
-    int64_t ttl_ms;    /* lifetime left, negative when stale: Cache-Status ttl */
+    bool
+        may_collapse; /* MISS and REVALIDATE: may join a fill in flight. False for unsafe methods, bypass, pass markers */
+    int64_t age_ms;   /* of the stored response; 0 without one */
+    int64_t ttl_ms;   /* lifetime left, negative when stale: Cache-Status ttl */
 };
 
 struct decision decide(const struct decide_input *input);

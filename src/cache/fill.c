@@ -38,8 +38,8 @@ static void copy_request(struct fill *fill, const struct fill_request *from, str
 {
     const struct http_request *source = from->request;
     struct http_request *copy = &fill->request;
-    struct view *moved[] = { &copy->method_name, &copy->target, &copy->scheme, &copy->authority, &copy->path,
-                             &copy->query };
+    struct view *moved[] = { &copy->method_name, &copy->target, &copy->scheme,
+                             &copy->authority,   &copy->path,   &copy->query };
     struct view bytes = put(at, from->request_bytes);
 
     *copy = *source;
@@ -128,7 +128,7 @@ static int enlist(struct fill *fill, const struct fill_request *from)
     int r = 0;
 
     pthread_mutex_lock(&shard->lock);
-    LIST_EACH(link, &shard->fills) {
+    LIST_EACH (link, &shard->fills) {
         struct fill *other = CONTAINER_OF(link, struct fill, link);
 
         if (from->shared && other->shared && key_eq(&other->key, &from->key) && fill_fits(other, from->request))
@@ -312,7 +312,7 @@ static uint64_t slowest_reader(struct fill *fill)
 {
     uint64_t least = UINT64_MAX;
 
-    LIST_EACH(link, &fill->readers) {
+    LIST_EACH (link, &fill->readers) {
         struct fill_reader *reader = CONTAINER_OF(link, struct fill_reader, link);
 
         least = MIN(least, atomic_load(&reader->passed));
@@ -465,9 +465,7 @@ static void fill_run(struct task *task)
     if (fill->phase == FILL_WAITING) {
         take_interims(fill);
         switch (exchange_state(fill->x)) {
-        case EXCHANGE_FAILED:
-            finish(fill, FILL_FAILED);
-            return;
+        case EXCHANGE_FAILED: finish(fill, FILL_FAILED); return;
         case EXCHANGE_BODY:
         case EXCHANGE_TUNNEL:
         case EXCHANGE_DONE:

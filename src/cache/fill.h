@@ -64,29 +64,29 @@ struct fill_reader {
     struct fill *fill;
     struct task *task;
     struct object_cursor cursor;
-    _Atomic uint64_t passed;   /* bytes the client has taken: the fill runs at most `window` ahead when not storing */
+    _Atomic uint64_t passed; /* bytes the client has taken: the fill runs at most `window` ahead when not storing */
     unsigned interims_seen;
     bool starter;
-    bool posted, detached;     /* a message is under way; the reader left meanwhile (fill.lock) */
+    bool posted, detached;         /* a message is under way; the reader left meanwhile (fill.lock) */
     struct exchange_timing timing; /* what fill_timing() shows */
 };
 
 struct fill_request {
     const struct fill_context *context;
-    struct fill_keep *keep;            /* retained */
-    const struct cache_policy *policy; /* kept alive by `keep` */
-    struct upstream *upstream;         /* likewise */
-    const struct http_request *request;/* what the client asked; copied */
-    struct view request_bytes;         /* the bytes all views of `request` lie in */
-    struct view scheme;                /* "http" or "https"; literal */
-    struct key key;                    /* copied */
-    struct view url;                   /* copied */
-    struct view head;                  /* for the origin, complete; copied */
-    const struct object *newest_seen;  /* newest variant the caller found in memory for the key, or NULL */
-    struct object *stored;             /* being revalidated or completed; a reference is taken; or NULL */
-    bool completing;                   /* `stored` is partial and the head asks for the rest of it */
-    bool shared;                       /* register in the table: others may join */
-    bool background;                   /* nobody reads: revalidation */
+    struct fill_keep *keep;             /* retained */
+    const struct cache_policy *policy;  /* kept alive by `keep` */
+    struct upstream *upstream;          /* likewise */
+    const struct http_request *request; /* what the client asked; copied */
+    struct view request_bytes;          /* the bytes all views of `request` lie in */
+    struct view scheme;                 /* "http" or "https"; literal */
+    struct key key;                     /* copied */
+    struct view url;                    /* copied */
+    struct view head;                   /* for the origin, complete; copied */
+    const struct object *newest_seen;   /* newest variant the caller found in memory for the key, or NULL */
+    struct object *stored;              /* being revalidated or completed; a reference is taken; or NULL */
+    bool completing;                    /* `stored` is partial and the head asks for the rest of it */
+    bool shared;                        /* register in the table: others may join */
+    bool background;                    /* nobody reads: revalidation */
     bool upgrade;
     bool want_interim;
 };
@@ -109,11 +109,11 @@ void fill_leave(struct fill_reader *reader);
 struct fill_view {
     enum fill_phase phase;
     enum fill_outcome outcome;
-    struct object *object;  /* borrowed from the fill while the reader stays; NULL until decided */
-    enum why why;           /* why it is not stored, WHY_NONE when it is */
-    uint16_t status;        /* the origin's, 0 without a response (304 when freshened) */
+    struct object *object; /* borrowed from the fill while the reader stays; NULL until decided */
+    enum why why;          /* why it is not stored, WHY_NONE when it is */
+    uint16_t status;       /* the origin's, 0 without a response (304 when freshened) */
     bool vary_known;
-    unsigned interims;      /* 1xx heads so far */
+    unsigned interims; /* 1xx heads so far */
 };
 void fill_look(struct fill_reader *reader, struct fill_view *ret);
 /* Interim head number i: status line, fields and empty line. Valid while the reader stays. */

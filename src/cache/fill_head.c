@@ -13,26 +13,21 @@
 #define HEAD_SLACK ((size_t)256)
 
 struct head_rules {
-    bool storing;      /* Age is ours to say from now on */
+    bool storing; /* Age is ours to say from now on */
     bool strip_cookies;
-    bool whole;        /* a 206 kept as part of its 200: no Content-Range, status 200 */
-    int64_t date_s;    /* added when the origin sent none (RFC 9110 §6.6.1) */
+    bool whole;     /* a 206 kept as part of its 200: no Content-Range, status 200 */
+    int64_t date_s; /* added when the origin sent none (RFC 9110 §6.6.1) */
 };
 
 static bool head_skips(const struct fields *fields, const struct field *field, const struct head_rules *rules)
 {
     switch (field->id) {
     case FIELD_CONTENT_LENGTH:
-    case FIELD_X_REQUEST_ID: /* names one request, ours goes on every answer */
-        return true;
-    case FIELD_AGE:
-        return rules->storing;
-    case FIELD_SET_COOKIE:
-        return rules->strip_cookies;
-    case FIELD_CONTENT_RANGE:
-        return rules->whole;
-    default:
-        return field_is_hop_by_hop(fields, field);
+    case FIELD_X_REQUEST_ID: /* names one request, ours goes on every answer */ return true;
+    case FIELD_AGE: return rules->storing;
+    case FIELD_SET_COOKIE: return rules->strip_cookies;
+    case FIELD_CONTENT_RANGE: return rules->whole;
+    default: return field_is_hop_by_hop(fields, field);
     }
 }
 
@@ -79,8 +74,8 @@ static void tags_write(struct text *out, const struct fields *fields)
 
 /* Makes the object a response will live in, without its body. `buffer` is scratch for the texts. */
 static struct object *object_make(struct fill *fill, const struct http_response *response,
-                                  const struct freshness *freshness, const struct head_rules *rules,
-                                  struct view vary, struct view values, struct text *buffer)
+                                  const struct freshness *freshness, const struct head_rules *rules, struct view vary,
+                                  struct view values, struct text *buffer)
 {
     struct object_parts parts = { .key = fill->key.text, .url = fill->url, .vary_names = vary, .vary_values = values };
     struct view etag;
@@ -218,8 +213,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     head_merge_304(object_head(stored), &not_modified->fields, buffer);
     text_lit(buffer, "\r\n");
     fields_init(&merged.fields, list, ARRAY_LEN(list));
-    if (buffer->overflow ||
-        http1_parse_response(text_view(buffer), &limits, &scanned, METHOD_GET, &merged, &error) < 0)
+    if (buffer->overflow || http1_parse_response(text_view(buffer), &limits, &scanned, METHOD_GET, &merged, &error) < 0)
         return false;
     merged.body = BODY_EOF;
     merged.has_content_length = false;
@@ -244,7 +238,8 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
 }
 
 /* Does this 206 continue the stored part exactly where it ends (RFC 9111 §3.4)? */
-static bool continues(const struct object *stored, const struct http_response *response, const struct content_range *range)
+static bool continues(const struct object *stored, const struct http_response *response,
+                      const struct content_range *range)
 {
     struct etag ours, theirs;
 
@@ -282,16 +277,20 @@ static void mark_pass(struct fill *fill, enum why why)
     if (why == WHY_REQUEST_NO_STORE || why == WHY_AUTHORIZATION || why == WHY_COOKIE_HEURISTIC || why == WHY_METHOD ||
         fill->status >= 500 || !fill->shared)
         return;
-    memory_mark_pass(fill->context.memory, &fill->key,
-                     (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
+    memory_mark_pass(fill->context.memory, &fill->key, (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
 }
 
 static enum why judge(struct fill *fill, const struct http_response *response, const struct freshness *freshness,
                       struct text *vary, struct text *values)
 {
     struct storable_input input = {
-        .request = &fill->request, .scheme = fill->scheme, .status = response->status, .response = &response->fields,
-        .freshness = freshness, .policy = &fill->policy->storable, .now_ms = clock_wall_ms(),
+        .request = &fill->request,
+        .scheme = fill->scheme,
+        .status = response->status,
+        .response = &response->fields,
+        .freshness = freshness,
+        .policy = &fill->policy->storable,
+        .now_ms = clock_wall_ms(),
     };
     enum why why = storable(&input);
 
@@ -300,13 +299,10 @@ static enum why judge(struct fill *fill, const struct http_response *response, c
     if (fill->request.method == METHOD_HEAD)
         return WHY_METHOD;
     switch (vary_names(&response->fields, vary)) {
-    case VARY_STAR:
-        return WHY_VARY_STAR;
-    case VARY_LIMIT:
-        return WHY_VARY_LIMIT;
+    case VARY_STAR: return WHY_VARY_STAR;
+    case VARY_LIMIT: return WHY_VARY_LIMIT;
     case VARY_NONE:
-    case VARY_NAMES:
-        break;
+    case VARY_NAMES: break;
     }
     if (!vary_values(text_view(vary), &fill->request.fields, values))
         return WHY_VARY_LIMIT;
@@ -327,8 +323,8 @@ static bool take_get_key(struct fill *fill)
     if (!text.ptr)
         return false;
     fill->own_key = text.ptr;
-    if (key_build_url(&fill->policy->key, fill->policy->scope, fill->scheme, fill->request.authority, fill->request.path,
-                      fill->request.query, &text) < 0)
+    if (key_build_url(&fill->policy->key, fill->policy->scope, fill->scheme, fill->request.authority,
+                      fill->request.path, fill->request.query, &text) < 0)
         return false;
     fill->key = key_of(text_view(&text));
     return true;

@@ -44,7 +44,7 @@ void fill_table_doom(struct fill_table *table, const struct key *key)
     struct fill_shard *shard = fill_table_shard(table, key);
 
     pthread_mutex_lock(&shard->lock);
-    LIST_EACH_SAFE(link, &shard->fills) {
+    LIST_EACH_SAFE (link, &shard->fills) {
         struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
         if (!key_eq(&fill->key, key))
@@ -61,7 +61,7 @@ void fill_table_doom_matching(struct fill_table *table, bool (*match)(struct vie
         struct fill_shard *shard = &table->shards[i];
 
         pthread_mutex_lock(&shard->lock);
-        LIST_EACH_SAFE(link, &shard->fills) {
+        LIST_EACH_SAFE (link, &shard->fills) {
             struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
             if (match && !match(fill->url, arg))
@@ -79,7 +79,7 @@ unsigned fill_table_count(struct fill_table *table)
 
     for (int i = 0; i < FILL_SHARDS; i++) {
         pthread_mutex_lock(&table->shards[i].lock);
-        LIST_EACH(link, &table->shards[i].fills)
+        LIST_EACH (link, &table->shards[i].fills)
             count++;
         pthread_mutex_unlock(&table->shards[i].lock);
     }
@@ -119,7 +119,7 @@ static void reader_message(struct loop *loop, struct message *message)
 
 void fill_wake_readers(struct fill *fill)
 {
-    LIST_EACH(link, &fill->readers) {
+    LIST_EACH (link, &fill->readers) {
         struct fill_reader *reader = CONTAINER_OF(link, struct fill_reader, link);
 
         if (reader->task->loop == fill->task.loop) {
@@ -203,7 +203,7 @@ enum fill_joined fill_join(struct fill_table *table, const struct key *key, cons
     enum fill_joined result = FILL_NONE;
 
     pthread_mutex_lock(&shard->lock);
-    LIST_EACH(link, &shard->fills) {
+    LIST_EACH (link, &shard->fills) {
         struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
         if (!fill->shared || !key_eq(&fill->key, key))
@@ -222,7 +222,7 @@ bool fill_in_flight(struct fill_table *table, const struct key *key)
     bool found = false;
 
     pthread_mutex_lock(&shard->lock);
-    LIST_EACH(link, &shard->fills) {
+    LIST_EACH (link, &shard->fills) {
         const struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
         found = found || (fill->shared && key_eq(&fill->key, key));

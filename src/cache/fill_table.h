@@ -24,7 +24,7 @@ struct fill {
     struct node link; /* in its shard; guarded by the shard's lock */
     struct node live;
     struct fill_shard *shard; /* NULL: nothing of it can be stored */
-    bool shared; /* others may join; a private fill is listed only so that a purge or a write finds it */
+    bool shared;              /* others may join; a private fill is listed only so that a purge or a write finds it */
     struct fill_context context;
     struct fill_keep *keep;
     const struct cache_policy *policy;
@@ -34,20 +34,20 @@ struct fill {
     struct field *field_list;
     struct view scheme, url;
     struct key key;
-    char *own_key;      /* holds key.text when it is not the request's own (POST) */
+    char *own_key; /* holds key.text when it is not the request's own (POST) */
     struct object *stored;
     int64_t request_ms; /* wall clock when it started */
     uint64_t started_us;
     bool completing, background;
-    bool storing;       /* the object is still meant for the cache */
+    bool storing;        /* the object is still meant for the cache */
     atomic_bool stalled; /* waits for the slowest reader */
-    uint64_t trimmed;   /* body bytes freed behind the slowest reader */
-    atomic_bool doomed; /* a purge or a write came later */
+    uint64_t trimmed;    /* body bytes freed behind the slowest reader */
+    atomic_bool doomed;  /* a purge or a write came later */
 
     pthread_mutex_t lock;
     struct node readers;
     unsigned reader_count;
-    unsigned refs;      /* readers with messages under way count too */
+    unsigned refs; /* readers with messages under way count too */
     enum fill_phase phase;
     enum fill_outcome outcome;
     enum why why;
@@ -60,7 +60,7 @@ struct fill {
     char detail[96];
     struct view trailers;
     struct view trailers_out; /* of the request body: the client's memory may go before they are sent */
-    struct message nudge; /* a reader on another loop asks the owner to look */
+    struct message nudge;     /* a reader on another loop asks the owner to look */
     bool nudged;
     char bytes[]; /* texts */
 };

@@ -10,8 +10,13 @@
 void freshness_policy_init(struct freshness_policy *policy)
 {
     *policy = (struct freshness_policy){
-        .ttl_ms = -1, .ttl_min_ms = -1, .ttl_max_ms = -1, .heuristic_permille = 100, .heuristic_max_ms = DAY_MS,
-        .swr_ms = -1, .sie_ms = -1,
+        .ttl_ms = -1,
+        .ttl_min_ms = -1,
+        .ttl_max_ms = -1,
+        .heuristic_permille = 100,
+        .heuristic_max_ms = DAY_MS,
+        .swr_ms = -1,
+        .sie_ms = -1,
     };
 }
 
@@ -29,10 +34,8 @@ bool status_is_heuristic(uint16_t status)
     case 405:
     case 410:
     case 414:
-    case 501:
-        return true;
-    default:
-        return false;
+    case 501: return true;
+    default: return false;
     }
 }
 
@@ -178,8 +181,8 @@ void freshness_compute(const struct fields *response, uint16_t status, const str
     fresh.age_field_s = age_field(response);
     fresh.times.initial_age_ms = initial_age(fresh.times.date_s, fresh.age_field_s, request_ms, response_ms);
     fresh.times.lifetime_ms = lifetime(response, status, policy, &fresh);
-    fresh.is_explicit = fresh.source == FRESHNESS_S_MAXAGE || fresh.source == FRESHNESS_MAX_AGE ||
-                        fresh.source == FRESHNESS_EXPIRES;
+    fresh.is_explicit =
+        fresh.source == FRESHNESS_S_MAXAGE || fresh.source == FRESHNESS_MAX_AGE || fresh.source == FRESHNESS_EXPIRES;
     clamp_lifetime(policy, &fresh);
     fresh.times.swr_ms = window(fresh.cc.swr, policy->swr_ms, &fresh);
     fresh.times.sie_ms = window(fresh.cc.sie, policy->sie_ms, &fresh);
@@ -200,8 +203,8 @@ int64_t object_ttl_ms(const struct object_times *times, int64_t now_ms)
 struct view freshness_source_name(enum freshness_source source)
 {
     static const struct view names[FRESHNESS_SOURCE_COUNT] = {
-        [FRESHNESS_NONE] = { "none", 4 },         [FRESHNESS_S_MAXAGE] = { "s-maxage", 8 },
-        [FRESHNESS_MAX_AGE] = { "max-age", 7 },   [FRESHNESS_EXPIRES] = { "Expires", 7 },
+        [FRESHNESS_NONE] = { "none", 4 },           [FRESHNESS_S_MAXAGE] = { "s-maxage", 8 },
+        [FRESHNESS_MAX_AGE] = { "max-age", 7 },     [FRESHNESS_EXPIRES] = { "Expires", 7 },
         [FRESHNESS_ROUTE_TTL] = { "route ttl", 9 }, [FRESHNESS_HEURISTIC] = { "heuristic", 9 },
     };
 
@@ -211,6 +214,6 @@ struct view freshness_source_name(enum freshness_source source)
 struct view freshness_field_name(enum freshness_field field)
 {
     return field == FRESHNESS_DOORSTEP_CC ? VIEW("Doorstep-Cache-Control")
-         : field == FRESHNESS_CDN_CC      ? VIEW("CDN-Cache-Control")
+           : field == FRESHNESS_CDN_CC    ? VIEW("CDN-Cache-Control")
                                           : VIEW("Cache-Control");
 }

@@ -6,12 +6,12 @@
 
 /* A route's wishes, milliseconds; -1: not set. freshness_policy_init() gives plain RFC 9111. */
 struct freshness_policy {
-    int64_t ttl_ms;           /* lifetime where the response gives none (before heuristics), cacheable statuses only */
-    int64_t ttl_min_ms;       /* raises a shorter lifetime, explicit or not */
-    int64_t ttl_max_ms;       /* lowers a longer one; wins over ttl_min */
+    int64_t ttl_ms;     /* lifetime where the response gives none (before heuristics), cacheable statuses only */
+    int64_t ttl_min_ms; /* raises a shorter lifetime, explicit or not */
+    int64_t ttl_max_ms; /* lowers a longer one; wins over ttl_min */
     uint32_t heuristic_permille; /* share of Date - Last-Modified; 100; 0: no heuristic */
-    int64_t heuristic_max_ms; /* one day */
-    int64_t swr_ms, sie_ms;   /* windows where the response gives none and forbids none */
+    int64_t heuristic_max_ms;    /* one day */
+    int64_t swr_ms, sie_ms;      /* windows where the response gives none and forbids none */
 };
 void freshness_policy_init(struct freshness_policy *policy);
 
@@ -28,12 +28,12 @@ enum freshness_field { FRESHNESS_DOORSTEP_CC, FRESHNESS_CDN_CC, FRESHNESS_CC };
 
 struct freshness {
     struct object_times times;
-    struct cache_control cc;       /* the directives in force */
+    struct cache_control cc; /* the directives in force */
     enum freshness_source source;
-    enum freshness_field field;    /* where cc comes from; not FRESHNESS_CC: targeted */
-    int64_t age_field_s;           /* Age as received; -1: none or invalid */
-    bool is_explicit;              /* s-maxage, max-age or Expires were given (even if they say 0) */
-    bool clamped;                  /* ttl_min or ttl_max changed the lifetime */
+    enum freshness_field field; /* where cc comes from; not FRESHNESS_CC: targeted */
+    int64_t age_field_s;        /* Age as received; -1: none or invalid */
+    bool is_explicit;           /* s-maxage, max-age or Expires were given (even if they say 0) */
+    bool clamped;               /* ttl_min or ttl_max changed the lifetime */
     /* For object.flags: NO_CACHE, MUST_REVALIDATE, IMMUTABLE, HEURISTIC. The windows in `times` are already 0 where the
      * response forbids stale answers, so a reader only compares. */
     uint32_t object_flags;

@@ -211,8 +211,8 @@ int key_build_url(const struct key_rules *rules, struct view scope, struct view 
     return finish(out, start);
 }
 
-int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path, struct view query,
-            struct text *out)
+int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path,
+            struct view query, struct text *out)
 {
     not_zeroed struct view params[KEY_PARAMS_MAX];
     size_t start = out->len, count = select_params(rules, query, params);

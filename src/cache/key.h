@@ -11,16 +11,16 @@
 struct key_rules {
     const struct view *ignore_query; /* names dropped; a trailing `*` matches any rest */
     size_t ignore_query_count;
-    const struct view *keep_query;   /* when not empty, only these stay; same patterns */
+    const struct view *keep_query; /* when not empty, only these stay; same patterns */
     size_t keep_query_count;
-    const struct view *cookies;      /* cookie names whose values enter the key (hashed) */
+    const struct view *cookies; /* cookie names whose values enter the key (hashed) */
     size_t cookie_count;
-    const struct view *headers;      /* field names whose values enter the key (hashed) */
+    const struct view *headers; /* field names whose values enter the key (hashed) */
     size_t header_count;
-    struct view host;                /* replaces the request's host: aliases share one entry; empty: as received */
+    struct view host; /* replaces the request's host: aliases share one entry; empty: as received */
     bool ignore_query_all;
-    bool sort_query;                 /* by name; equal names keep their order */
-    bool with_scheme;                /* http and https are different things */
+    bool sort_query;  /* by name; equal names keep their order */
+    bool with_scheme; /* http and https are different things */
 };
 
 /* Appends the key text: scope, method class, scheme (or empty), host lower-case without default port, path, query, extras. A HEAD
@@ -32,8 +32,8 @@ int key_build_url(const struct key_rules *rules, struct view scope, struct view 
                   struct view path, struct view query, struct text *out);
 
 /* Appends "scheme://host/path?query" as the rules see it (for object.url): 0 or -ENOBUFS. */
-int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path, struct view query,
-            struct text *out);
+int key_url(const struct key_rules *rules, struct view scheme, struct view authority, struct view path,
+            struct view query, struct text *out);
 
 /* An authority without the scheme's default port (":80" for http or no scheme, ":443" for https) and without an empty one. */
 struct view key_authority(struct view scheme, struct view authority);

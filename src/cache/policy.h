@@ -13,6 +13,6 @@ struct cache_policy {
     struct freshness_policy freshness;
     struct storable_policy storable;
     struct decide_policy decide;
-    uint64_t max_object;     /* body bytes */
-    int64_t pass_marker_ms;  /* how long "not cacheable" is remembered for a key */
+    uint64_t max_object;    /* body bytes */
+    int64_t pass_marker_ms; /* how long "not cacheable" is remembered for a key */
 };

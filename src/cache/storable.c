@@ -129,7 +129,7 @@ static enum why check_set_cookie(const struct storable_input *input)
     if (input->policy->set_cookie == SET_COOKIE_STORE)
         return fresh->is_explicit ? WHY_NONE : WHY_SET_COOKIE;
     return (fresh->cc.flags & CC_PUBLIC) || fresh->cc.s_maxage >= 0 || fresh->field != FRESHNESS_CC ? WHY_NONE
-                                                                                                   : WHY_SET_COOKIE;
+                                                                                                    : WHY_SET_COOKIE;
 }
 
 static enum why check_partial(const struct storable_input *input)
@@ -139,7 +139,8 @@ static enum why check_partial(const struct storable_input *input)
 
     if (input->status != 206)
         return WHY_NONE;
-    if (!field || fields_next(input->response, field) || !content_range_parse(field->value, &range) || range.unsatisfied)
+    if (!field || fields_next(input->response, field) || !content_range_parse(field->value, &range) ||
+        range.unsatisfied)
         return WHY_BAD_PARTIAL;
     return WHY_NONE;
 }

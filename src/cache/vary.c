@@ -71,7 +71,6 @@ enum vary vary_names(const struct fields *response, struct text *names)
     return count ? VARY_NAMES : VARY_NONE;
 }
 
-
 /* The codings a client takes, in our order. Their ranking is left out: any coding it accepts is a right answer to it. */
 static void put_encoding(struct text *out, const struct fields *request)
 {
@@ -199,19 +198,12 @@ bool vary_values(struct view names, const struct fields *request, struct text *o
         text_char(out, field ? '=' : '-');
         if (field) {
             switch (field_lookup(name)) {
-            case FIELD_ACCEPT_ENCODING:
-                put_encoding(out, request);
-                break;
-            case FIELD_ACCEPT_LANGUAGE:
-                put_language(out, request, field);
-                break;
+            case FIELD_ACCEPT_ENCODING: put_encoding(out, request); break;
+            case FIELD_ACCEPT_LANGUAGE: put_language(out, request, field); break;
             case FIELD_COOKIE:
             case FIELD_AUTHORIZATION:
-            case FIELD_PROXY_AUTHORIZATION:
-                put_hashed(out, request, field);
-                break;
-            default:
-                put_folded(out, request, field);
+            case FIELD_PROXY_AUTHORIZATION: put_hashed(out, request, field); break;
+            default: put_folded(out, request, field);
             }
         }
         text_char(out, '\n');

@@ -7,7 +7,7 @@
 #define VARY_NAMES_MAX 16
 
 enum vary {
-    VARY_NONE,  /* no Vary, or an empty one */
+    VARY_NONE, /* no Vary, or an empty one */
     VARY_NAMES,
     VARY_STAR,  /* a `*` anywhere: never reuse */
     VARY_LIMIT, /* over VARY_NAMES_MAX names, a name that is none, or no room: do not store */

@@ -63,7 +63,7 @@ enum why {
 #define X(id, name, fwd) WHY_##id,
     WHY_LIST(X)
 #undef X
-    WHY_COUNT
+        WHY_COUNT
 };
 
 /* Stable, lower-case, for logs and metric labels: "no-store". */

@@ -261,8 +261,11 @@ static int set_list(struct walk *w, const struct option *o, const struct tree *t
 
         if (!usable && w->visited <= CONF_VALUES_MAX)
             expected(w, e, at, "a mapping (name: value)");
-        r = push(w, (struct task){ .map = usable ? tree_resolve(e) : NULL, .table = o->table,
-                                   .base = items + i * o->item_size, .path = at, .mark = e->mark,
+        r = push(w, (struct task){ .map = usable ? tree_resolve(e) : NULL,
+                                   .table = o->table,
+                                   .base = items + i * o->item_size,
+                                   .path = at,
+                                   .mark = e->mark,
                                    .lost = !usable });
     }
     return r;
@@ -312,8 +315,12 @@ static int set_map(struct walk *w, const struct option *o, const struct tree *t,
             expected(w, k->next, at, "a mapping (name: value)");
         memcpy(item, &k->text, sizeof(k->text));
         used++;
-        r = push(w, (struct task){ .map = v->kind == TREE_MAP ? v : NULL, .table = o->table, .base = item,
-                                   .path = at, .mark = k->mark, .lost = v->kind != TREE_MAP && !tree_is_null(v) });
+        r = push(w, (struct task){ .map = v->kind == TREE_MAP ? v : NULL,
+                                   .table = o->table,
+                                   .base = item,
+                                   .path = at,
+                                   .mark = k->mark,
+                                   .lost = v->kind != TREE_MAP && !tree_is_null(v) });
     }
     list = (struct list){ .items = items, .count = used };
     memcpy(base + o->offset, &list, sizeof(list));
@@ -366,12 +373,9 @@ static int set_option(struct walk *w, const struct task *task, const struct opti
         return 0;
     }
     switch (o->type) {
-    case OPTION_STRUCT:
-        return 0; /* apply_task() has queued it */
-    case OPTION_LIST:
-        return set_list(w, o, value, task->base, path);
-    case OPTION_MAP:
-        return set_map(w, o, value, task->base, path);
+    case OPTION_STRUCT: return 0; /* apply_task() has queued it */
+    case OPTION_LIST: return set_list(w, o, value, task->base, path);
+    case OPTION_MAP: return set_map(w, o, value, task->base, path);
     default:
         if (value_is_list(o->type))
             return set_values(w, o, value, task->base, path);
@@ -400,8 +404,10 @@ static int push_struct(struct walk *w, const struct task *task, const struct opt
         if (map->kind != TREE_MAP)
             expected(w, value, path, "a mapping (name: value)");
     }
-    return push(w, (struct task){ .map = map && map->kind == TREE_MAP ? map : NULL, .table = o->table,
-                                  .base = task->base + o->offset, .path = path,
+    return push(w, (struct task){ .map = map && map->kind == TREE_MAP ? map : NULL,
+                                  .table = o->table,
+                                  .base = task->base + o->offset,
+                                  .path = path,
                                   .mark = value ? value->mark : task->mark });
 }
 

@@ -26,9 +26,9 @@ struct conf_mistake {
 struct conf_position;
 
 struct conf_report {
-    const char *file; /* how to call the file; borrowed */
-    unsigned count;   /* mistakes, including those beyond CONF_MISTAKES_MAX */
-    bool incomplete;  /* reading stopped early (syntax): what is missing may stand behind that point */
+    const char *file;           /* how to call the file; borrowed */
+    unsigned count;             /* mistakes, including those beyond CONF_MISTAKES_MAX */
+    bool incomplete;            /* reading stopped early (syntax): what is missing may stand behind that point */
     struct conf_mistake *first; /* in the order of the file */
     unsigned _kept;
     struct conf_position *_positions; /* newest first */

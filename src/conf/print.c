@@ -121,7 +121,8 @@ void conf_print_reference(const struct option *table, FILE *out)
           "* **duration**: numbers with `ms`, `s`, `m`, `h`, `d` or `w`: `250ms`, `1h30m`. Only `0` needs no unit.\n"
           "* **ratio**: `0.1` or `10%`.\n"
           "* **address**: `127.0.0.1:8080`, `[::1]:8080`, `:8080`, or `unix:/path`. Port 0: the system chooses.\n"
-          "* **address range**: `10.0.0.0/8`, `fd00::/8`, or one address.\n", out);
+          "* **address range**: `10.0.0.0/8`, `fd00::/8`, or one address.\n",
+          out);
     print_section(&stack[0], out);
     while (depth) {
         struct section *s = &stack[depth - 1];
@@ -166,48 +167,35 @@ static void print_value_schema(const struct option *o, FILE *out)
                                    "\"^(0|([0-9]+(\\\\.[0-9]+)? ?(ms|s|sec|m|min|h|d|w))+)$\"";
 
     switch (o->type) {
-    case OPTION_BOOL:
-        fputs("\"type\": \"boolean\"", out);
-        break;
+    case OPTION_BOOL: fputs("\"type\": \"boolean\"", out); break;
     case OPTION_INT:
         fprintf(out, "\"type\": \"integer\", \"minimum\": %" PRIu64, o->min);
         if (o->max)
             fprintf(out, ", \"maximum\": %" PRIu64, o->max);
         break;
-    case OPTION_RATIO:
-        fputs("\"type\": [\"number\", \"string\"], \"minimum\": 0, \"maximum\": 1", out);
-        break;
-    case OPTION_SIZE:
-        fputs(size, out);
-        break;
-    case OPTION_DURATION:
-        fputs(duration, out);
-        break;
+    case OPTION_RATIO: fputs("\"type\": [\"number\", \"string\"], \"minimum\": 0, \"maximum\": 1", out); break;
+    case OPTION_SIZE: fputs(size, out); break;
+    case OPTION_DURATION: fputs(duration, out); break;
     case OPTION_ENUM:
         fputs("\"enum\": [", out);
         for (unsigned i = 0; o->names[i]; i++)
             fprintf(out, "%s\"%s\"", i ? ", " : "", o->names[i]);
         fputc(']', out);
         break;
-    case OPTION_URL:
-        fputs("\"type\": \"string\", \"pattern\": \"^https?://\"", out);
-        break;
+    case OPTION_URL: fputs("\"type\": \"string\", \"pattern\": \"^https?://\"", out); break;
     case OPTION_URLS:
         fputs("\"type\": [\"string\", \"array\"], \"pattern\": \"^https?://\", "
-              "\"items\": { \"type\": \"string\", \"pattern\": \"^https?://\" }", out);
+              "\"items\": { \"type\": \"string\", \"pattern\": \"^https?://\" }",
+              out);
         break;
     case OPTION_STRINGS:
-    case OPTION_CIDRS:
-        fputs("\"type\": [\"string\", \"array\"], \"items\": { \"type\": \"string\" }", out);
-        break;
+    case OPTION_CIDRS: fputs("\"type\": [\"string\", \"array\"], \"items\": { \"type\": \"string\" }", out); break;
     case OPTION_ADDRESSES:
-        fputs("\"type\": [\"string\", \"integer\", \"array\"], \"items\": { \"type\": [\"string\", \"integer\"] }", out);
+        fputs("\"type\": [\"string\", \"integer\", \"array\"], \"items\": { \"type\": [\"string\", \"integer\"] }",
+              out);
         break;
-    case OPTION_ADDRESS:
-        fputs("\"type\": [\"string\", \"integer\"]", out);
-        break;
-    default:
-        fputs("\"type\": \"string\"", out);
+    case OPTION_ADDRESS: fputs("\"type\": [\"string\", \"integer\"]", out); break;
+    default: fputs("\"type\": \"string\"", out);
     }
 }
 
@@ -256,7 +244,8 @@ void conf_print_schema(const struct option *table, FILE *out)
     } stack[NESTING_MAX] = { { .at = table, .close = "\n}\n", .first = true } };
     unsigned depth = 1;
 
-    fputs("{\n  \"$schema\": \"http://json-schema.org/draft-07/schema#\", \"title\": \"Doorstep configuration\",\n  ", out);
+    fputs("{\n  \"$schema\": \"http://json-schema.org/draft-07/schema#\", \"title\": \"Doorstep configuration\",\n  ",
+          out);
     open_object(table, out, 1);
     while (depth) {
         const struct option *o = stack[depth - 1].at;

@@ -54,7 +54,7 @@ static void insert(struct conf_report *report, struct conf_mistake *mistake)
 }
 
 static void printf_like(4, 0)
-add(struct conf_report *report, struct conf_mark mark, struct view path, const char *format, va_list args)
+    add(struct conf_report *report, struct conf_mark mark, struct view path, const char *format, va_list args)
 {
     char line[MESSAGE_MAX];
     struct text text = TEXT_ON(line);

@@ -193,26 +193,18 @@ static int on_event(struct builder *b, const yaml_event_t *event)
     if (event->type >= YAML_ALIAS_EVENT && ++b->values > CONF_VALUES_MAX)
         return refuse(b, mark_of(event->start_mark), "more than 100000 values");
     switch (event->type) {
-    case YAML_STREAM_END_EVENT:
-        return STOP;
+    case YAML_STREAM_END_EVENT: return STOP;
     case YAML_DOCUMENT_START_EVENT:
         if (++b->documents > 1)
             return refuse(b, mark_of(event->start_mark), "a second document; a configuration is one document");
         return 0;
-    case YAML_SCALAR_EVENT:
-        return on_scalar(b, event);
-    case YAML_ALIAS_EVENT:
-        return on_alias(b, event);
-    case YAML_SEQUENCE_START_EVENT:
-        return on_open(b, event, TREE_LIST, event->data.sequence_start.anchor);
-    case YAML_MAPPING_START_EVENT:
-        return on_open(b, event, TREE_MAP, event->data.mapping_start.anchor);
+    case YAML_SCALAR_EVENT: return on_scalar(b, event);
+    case YAML_ALIAS_EVENT: return on_alias(b, event);
+    case YAML_SEQUENCE_START_EVENT: return on_open(b, event, TREE_LIST, event->data.sequence_start.anchor);
+    case YAML_MAPPING_START_EVENT: return on_open(b, event, TREE_MAP, event->data.mapping_start.anchor);
     case YAML_SEQUENCE_END_EVENT:
-    case YAML_MAPPING_END_EVENT:
-        b->stack[--b->depth]->open = false;
-        return 0;
-    default:
-        return 0;
+    case YAML_MAPPING_END_EVENT: b->stack[--b->depth]->open = false; return 0;
+    default: return 0;
     }
 }
 

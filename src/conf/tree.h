@@ -10,9 +10,9 @@ struct tree {
     bool plain; /* scalar without quotes: "null" means nothing */
     bool open;  /* its end was not seen yet: an alias to it would be a cycle */
     struct conf_mark mark;
-    struct view text;     /* scalar; followed by a NUL */
-    struct tree *target;  /* alias */
-    struct tree *first;   /* list: elements; map: key, value, key, value, ... */
+    struct view text;    /* scalar; followed by a NUL */
+    struct tree *target; /* alias */
+    struct tree *first;  /* list: elements; map: key, value, key, value, ... */
     struct tree *last;
     struct tree *next;
     size_t count; /* of children */

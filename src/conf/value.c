@@ -15,14 +15,14 @@ struct unit {
 };
 
 static const struct unit size_units[] = {
-    { "", 1 },         { "b", 1 },           { "k", 1 << 10 },   { "kb", 1 << 10 }, { "kib", 1 << 10 },
-    { "m", 1 << 20 },  { "mb", 1 << 20 },    { "mib", 1 << 20 }, { "g", 1 << 30 },  { "gb", 1 << 30 },
+    { "", 1 },          { "b", 1 },          { "k", 1 << 10 },     { "kb", 1 << 10 },     { "kib", 1 << 10 },
+    { "m", 1 << 20 },   { "mb", 1 << 20 },   { "mib", 1 << 20 },   { "g", 1 << 30 },      { "gb", 1 << 30 },
     { "gib", 1 << 30 }, { "t", 1ull << 40 }, { "tb", 1ull << 40 }, { "tib", 1ull << 40 },
 };
 
 static const struct unit duration_units[] = {
-    { "ms", 1 },      { "s", 1000 },     { "sec", 1000 },     { "m", 60000 },      { "min", 60000 },
-    { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 },
+    { "ms", 1 },      { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },
+    { "min", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 },
 };
 
 static bool is_digit(char c)
@@ -43,26 +43,18 @@ bool value_is_list(enum option_type type)
 size_t value_size(enum option_type type)
 {
     switch (type) {
-    case OPTION_BOOL:
-        return sizeof(bool);
+    case OPTION_BOOL: return sizeof(bool);
     case OPTION_INT:
     case OPTION_SIZE:
-    case OPTION_DURATION:
-        return sizeof(uint64_t);
-    case OPTION_RATIO:
-        return sizeof(double);
-    case OPTION_ENUM:
-        return sizeof(unsigned);
-    case OPTION_CIDRS:
-        return sizeof(struct option_cidr);
+    case OPTION_DURATION: return sizeof(uint64_t);
+    case OPTION_RATIO: return sizeof(double);
+    case OPTION_ENUM: return sizeof(unsigned);
+    case OPTION_CIDRS: return sizeof(struct option_cidr);
     case OPTION_ADDRESS:
-    case OPTION_ADDRESSES:
-        return sizeof(struct option_address);
+    case OPTION_ADDRESSES: return sizeof(struct option_address);
     case OPTION_URL:
-    case OPTION_URLS:
-        return sizeof(struct option_url);
-    default:
-        return sizeof(struct view);
+    case OPTION_URLS: return sizeof(struct option_url);
+    default: return sizeof(struct view);
     }
 }
 
@@ -254,7 +246,8 @@ static int parse_bool(struct view raw, bool *ret, struct text *why)
     static const struct {
         const char *word;
         bool value;
-    } words[] = { { "true", true }, { "yes", true }, { "on", true }, { "false", false }, { "no", false }, { "off", false } };
+    } words[] = { { "true", true },   { "yes", true }, { "on", true },
+                  { "false", false }, { "no", false }, { "off", false } };
 
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (view_eq_icase(raw, view_str(words[i].word))) {
@@ -549,7 +542,8 @@ static int parse_url(struct view raw, struct arena *memory, struct option_url *r
         return wrong(why, raw, right);
     rest = view_skip(raw, url.tls ? 8 : 7);
     for (size_t i = 0; i < rest.len; i++)
-        if ((unsigned char)rest.ptr[i] <= 0x20 || (unsigned char)rest.ptr[i] >= 0x7f || strchr("@?#\\\"<>", rest.ptr[i]))
+        if ((unsigned char)rest.ptr[i] <= 0x20 || (unsigned char)rest.ptr[i] >= 0x7f ||
+            strchr("@?#\\\"<>", rest.ptr[i]))
             return wrong(why, raw, "a plain URL: no user, query, fragment, spaces or non-ASCII characters");
     slash = view_find(rest, '/');
     authority = view_first(rest, slash);
@@ -577,25 +571,17 @@ int value_parse(const struct option *option, struct view raw, void *ret, struct 
         return -EINVAL;
     }
     switch (option->type) {
-    case OPTION_BOOL:
-        return parse_bool(raw, ret, why);
+    case OPTION_BOOL: return parse_bool(raw, ret, why);
     case OPTION_INT:
     case OPTION_SIZE:
-    case OPTION_DURATION:
-        return parse_number(option, raw, ret, why);
-    case OPTION_RATIO:
-        return parse_ratio(raw, ret, why);
-    case OPTION_ENUM:
-        return parse_enum(option, raw, ret, why);
-    case OPTION_CIDRS:
-        return parse_cidr(raw, ret, why);
+    case OPTION_DURATION: return parse_number(option, raw, ret, why);
+    case OPTION_RATIO: return parse_ratio(raw, ret, why);
+    case OPTION_ENUM: return parse_enum(option, raw, ret, why);
+    case OPTION_CIDRS: return parse_cidr(raw, ret, why);
     case OPTION_ADDRESS:
-    case OPTION_ADDRESSES:
-        return parse_address(raw, memory, ret, why);
+    case OPTION_ADDRESSES: return parse_address(raw, memory, ret, why);
     case OPTION_URL:
-    case OPTION_URLS:
-        return parse_url(raw, memory, ret, why);
-    default:
-        return parse_string(option, raw, memory, ret, why);
+    case OPTION_URLS: return parse_url(raw, memory, ret, why);
+    default: return parse_string(option, raw, memory, ret, why);
     }
 }

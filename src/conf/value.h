@@ -9,8 +9,8 @@ size_t value_size(enum option_type type);
 
 /* Parses one value (for list types: one element). `raw` is followed by a NUL and outlives *ret. Returns 0; -EINVAL with
  * a sentence in `why` about what would be right; -ENOMEM. */
-int value_parse(const struct option *option, struct view raw, void *ret, struct arena *memory, struct text *why)
-    must_use;
+int value_parse(const struct option *option, struct view raw, void *ret, struct arena *memory,
+                struct text *why) must_use;
 
 /* "512 KiB" style and "1h30m" style texts of numbers, for messages and pages. */
 void value_print_size(struct text *out, uint64_t bytes);

@@ -162,7 +162,8 @@ bool req_client_gone(struct req *r)
     /* Waiting for more of the body to arrive: nothing is written that would meet the reset. */
     if (c->sock.hangup && r->step == STEP_DELIVER)
         return getsockopt(c->sock.io.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0;
-    return c->sock.hangup && r->step == STEP_FETCH && body_read && c->sock.in_len == (r->block ? 0 : r->request_bytes.len);
+    return c->sock.hangup && r->step == STEP_FETCH && body_read &&
+           c->sock.in_len == (r->block ? 0 : r->request_bytes.len);
 }
 
 /* ---- reading heads ---- */
@@ -199,9 +200,10 @@ static void begin_request(struct conn *c, struct req *r, size_t head_len)
         r->request.body = BODY_NONE;
     r->body_left = r->request.content_length;
     r->body_done = r->request.body == BODY_LENGTH && r->body_left == 0;
-    r->close = !r->request.keep_alive ||
-               (r->config->limits.requests_per_connection && c->requests >= r->config->limits.requests_per_connection) ||
-               atomic_load_explicit(&c->hl->server->draining, memory_order_relaxed);
+    r->close =
+        !r->request.keep_alive ||
+        (r->config->limits.requests_per_connection && c->requests >= r->config->limits.requests_per_connection) ||
+        atomic_load_explicit(&c->hl->server->draining, memory_order_relaxed);
 }
 
 /* The head was refused: answer, then close, since where the next message begins is unknown. */
@@ -327,7 +329,8 @@ static bool timed_out(struct conn *c)
 
             c->req->close = true;
             reply_error(c->req, total ? 504 : 408,
-                        total ? "the request took longer than total_timeout" : "the request body did not arrive in time");
+                        total ? "the request took longer than total_timeout"
+                              : "the request body did not arrive in time");
             return false;
         }
         http_conn_close(c);

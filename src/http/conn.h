@@ -10,17 +10,17 @@ struct conn {
     struct timer timer;
     struct node link;
     struct http_loop *hl;
-    struct req *req;       /* NULL between requests */
-    uint8_t address[16];   /* IPv4 mapped into IPv6; zero for Unix sockets */
+    struct req *req;     /* NULL between requests */
+    uint8_t address[16]; /* IPv4 mapped into IPv6; zero for Unix sockets */
     uint32_t requests;
-    uint32_t scanned;      /* of a head that is still incomplete */
-    uint8_t kind;          /* enum listener_kind */
-    bool local;            /* Unix socket */
-    bool counted;          /* among the connections of its address */
-    bool head_started;     /* the header timeout runs */
-    bool lingering;        /* everything sent, our side shut; reading what the client still sends */
-    bool idle_answered;    /* at least one answer: an idle timeout closes silently */
-    uint32_t lingered;     /* bytes thrown away */
+    uint32_t scanned;   /* of a head that is still incomplete */
+    uint8_t kind;       /* enum listener_kind */
+    bool local;         /* Unix socket */
+    bool counted;       /* among the connections of its address */
+    bool head_started;  /* the header timeout runs */
+    bool lingering;     /* everything sent, our side shut; reading what the client still sends */
+    bool idle_answered; /* at least one answer: an idle timeout closes silently */
+    uint32_t lingered;  /* bytes thrown away */
 };
 
 /* Takes the descriptor over; closes it when memory is out. */

@@ -146,8 +146,8 @@ static enum range_result wanted_ranges(struct req *r, struct range list[RANGE_MA
 
     if (!range.ptr || r->request.method != METHOD_GET || object->status != 200 || !length_known(object) ||
         object->flags & OBJECT_TRANSIENT ||
-        !range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object), object->times.last_modified_s,
-                        object->times.date_s))
+        !range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object),
+                        object->times.last_modified_s, object->times.date_s))
         return RANGE_IGNORE;
     return range_parse(range, object->complete_len, list, RANGE_MAX, ret_count);
 }
@@ -227,9 +227,9 @@ static bool conditional_answer(struct req *r, struct text *tail)
     /* What the origin judged itself (a passed request) is not judged again. */
     if (object->flags & OBJECT_TRANSIENT && !r->from_cache && r->private_fetch)
         return false;
-    switch (conditional_evaluate(&r->request.fields, r->request.method, object->status, object_etag(object), &object->times)) {
-    case COND_NONE:
-        return false;
+    switch (conditional_evaluate(&r->request.fields, r->request.method, object->status, object_etag(object),
+                                 &object->times)) {
+    case COND_NONE: return false;
     case COND_NOT_MODIFIED:
         head = text_make(arena_alloc(&r->arena, object_head(object).len + 64), object_head(object).len + 64);
         if (!head.ptr)
@@ -255,16 +255,14 @@ static bool range_answer(struct req *r, struct text *tail)
     if (!fields_has(&r->request.fields, FIELD_RANGE))
         return false;
     switch (wanted_ranges(r, list, &count)) {
-    case RANGE_IGNORE:
-        return false;
+    case RANGE_IGNORE: return false;
     case RANGE_UNSATISFIABLE:
         text_lit(tail, "Content-Range: ");
         content_range_put_unsatisfied(tail, r->object->complete_len);
         text_lit(tail, "\r\nContent-Length: 0\r\n");
         small_answer(r, VIEW("HTTP/1.1 416 Range Not Satisfiable\r\n"), tail, 416);
         return true;
-    case RANGE_OK:
-        break;
+    case RANGE_OK: break;
     }
     if (r->object->flags & OBJECT_PARTIAL && (count > 1 || list[0].first < r->object->body_first)) {
         r->broken = true; /* the origin sent another part than the one asked for */

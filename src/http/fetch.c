@@ -52,17 +52,25 @@ static struct view make_head(struct req *r, struct fill_request *request)
 static int start(struct req *r)
 {
     struct fill_request request = {
-        .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
-        .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key,
-        .newest_seen = r->newest_seen, .stored = r->stored, .want_interim = r->request.minor >= 1,
+        .context = &r->hl->server->fill,
+        .keep = &r->config->keep,
+        .policy = &r->route->cache,
+        .upstream = r->route->upstream,
+        .request = &r->request,
+        .request_bytes = r->request_bytes,
+        .scheme = r->scheme,
+        .key = r->key,
+        .newest_seen = r->newest_seen,
+        .stored = r->stored,
+        .want_interim = r->request.minor >= 1,
     };
 
     r->private_fetch = !r->decision.may_collapse || r->no_collapse || r->request.body != BODY_NONE ||
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
     request.shared = !r->private_fetch;
     request.upgrade = r->private_fetch && wants_upgrade(r);
-    request.completing = r->stored && !r->unconditional && r->stored->flags & OBJECT_PARTIAL && r->stored->body_first == 0 &&
-                         !fields_has(&r->request.fields, FIELD_RANGE);
+    request.completing = r->stored && !r->unconditional && r->stored->flags & OBJECT_PARTIAL &&
+                         r->stored->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE);
     if (r->unconditional)
         request.stored = NULL; /* r->stored stays at hand in case the origin fails */
     if (r->private_fetch && !request.completing) {
@@ -81,20 +89,14 @@ static enum flow attach(struct req *r)
 {
     int result;
 
-    if (r->decision.may_collapse && !r->no_collapse && r->request.body == BODY_NONE && r->request.method == METHOD_GET &&
-        !wants_upgrade(r)) {
+    if (r->decision.may_collapse && !r->no_collapse && r->request.body == BODY_NONE &&
+        r->request.method == METHOD_GET && !wants_upgrade(r)) {
         switch (fill_join(r->hl->server->fill.table, &r->key, &r->request, (unsigned)r->config->limits.waiters_per_fill,
                           r->task, &r->reader)) {
-        case FILL_JOINED:
-            r->collapsed = r->forwarded = true;
-            return FLOW_CONTINUE;
-        case FILL_CROWDED:
-            r->no_collapse = true;
-            break;
-        case FILL_NO_MEMORY:
-            return reply_error(r, 503, "out of memory");
-        case FILL_NONE:
-            break;
+        case FILL_JOINED: r->collapsed = r->forwarded = true; return FLOW_CONTINUE;
+        case FILL_CROWDED: r->no_collapse = true; break;
+        case FILL_NO_MEMORY: return reply_error(r, 503, "out of memory");
+        case FILL_NONE: break;
         }
     }
     result = start(r);
@@ -127,14 +129,17 @@ static bool object_fits(struct req *r, const struct object *object)
     struct text values = TEXT_ON(memory);
 
     return object_vary_names(object).len == 0 || (vary_values(object_vary_names(object), &r->request.fields, &values) &&
-                                           view_eq(text_view(&values), object_vary_values(object)));
+                                                  view_eq(text_view(&values), object_vary_values(object)));
 }
 
 /* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */
 static bool fall_back(struct req *r, uint16_t status)
 {
     struct decide_input input = {
-        .stored = r->stored, .method = r->request.method, .request = &r->cc, .policy = &r->route->cache.decide,
+        .stored = r->stored,
+        .method = r->request.method,
+        .request = &r->cc,
+        .policy = &r->route->cache.decide,
         .now_ms = loop_wall_ms(r->hl->loop),
     };
     struct decision decision;
@@ -188,18 +193,12 @@ static enum flow settle(struct req *r, const struct fill_view *look)
         return restart(r, false);
     }
     switch (look->outcome) {
-    case FILL_UNDECIDED:
-        return FLOW_WAIT;
+    case FILL_UNDECIDED: return FLOW_WAIT;
     case FILL_STORING:
-    case FILL_FRESHENED:
-        return settle_object(r, look);
-    case FILL_PASSING:
-        return r->reader->starter ? settle_object(r, look) : restart(r, true);
-    case FILL_TUNNEL:
-        r->step = STEP_TUNNEL;
-        return FLOW_CONTINUE;
-    case FILL_ERROR:
-        break;
+    case FILL_FRESHENED: return settle_object(r, look);
+    case FILL_PASSING: return r->reader->starter ? settle_object(r, look) : restart(r, true);
+    case FILL_TUNNEL: r->step = STEP_TUNNEL; return FLOW_CONTINUE;
+    case FILL_ERROR: break;
     }
     /* The origin answered, but about something else than what is stored (a 304 whose validator differs, a 206 that does not
      * continue our part): that part is worth nothing, the whole is asked for. */

@@ -30,20 +30,14 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
     switch (field->id) {
     case FIELD_HOST:
     case FIELD_CONTENT_LENGTH:
-    case FIELD_TRACEPARENT:
-        return true;
-    case FIELD_X_REQUEST_ID:
-        return r->route->request_id && r->config->request_id_field == FIELD_X_REQUEST_ID;
-    case FIELD_TRACESTATE:
-        return !r->trace_goes_on || !trace_state_valid(field->value);
-    case FIELD_FORWARDED:
-        return r->route->forwarding & FORWARDING_STANDARD || !trusts_peer(r);
+    case FIELD_TRACEPARENT: return true;
+    case FIELD_X_REQUEST_ID: return r->route->request_id && r->config->request_id_field == FIELD_X_REQUEST_ID;
+    case FIELD_TRACESTATE: return !r->trace_goes_on || !trace_state_valid(field->value);
+    case FIELD_FORWARDED: return r->route->forwarding & FORWARDING_STANDARD || !trusts_peer(r);
     case FIELD_X_FORWARDED_FOR:
     case FIELD_X_FORWARDED_HOST:
-    case FIELD_X_FORWARDED_PROTO:
-        return r->route->forwarding & FORWARDING_X || !trusts_peer(r);
-    case FIELD_EXPECT:
-        return r->request.body == BODY_NONE || !r->request.expect_continue;
+    case FIELD_X_FORWARDED_PROTO: return r->route->forwarding & FORWARDING_X || !trusts_peer(r);
+    case FIELD_EXPECT: return r->request.body == BODY_NONE || !r->request.expect_continue;
     default:
         if (field->id == FIELD_OTHER && r->route->request_id && view_eq_icase(field->name, r->config->request_id_name))
             return true;
@@ -148,9 +142,10 @@ static void put_request_line(struct text *t, const struct req *r)
         text_put(t, r->request.query);
     }
     text_lit(t, " HTTP/1.1\r\n");
-    put_field(t, VIEW("Host"), r->route->host.len ? r->route->host
-                                : r->request.authority.len ? r->request.authority
-                                                           : upstream_authority(r->route->upstream));
+    put_field(t, VIEW("Host"),
+              r->route->host.len         ? r->route->host
+              : r->request.authority.len ? r->request.authority
+                                         : upstream_authority(r->route->upstream));
 }
 
 static void put_framing(struct text *t, const struct req *r)
@@ -172,7 +167,8 @@ static void put_framing(struct text *t, const struct req *r)
 
 struct view forward_head(struct req *r, const struct object *validators, struct view range, bool strip)
 {
-    size_t cap = r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? object_head(validators).len : 0);
+    size_t cap =
+        r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? object_head(validators).len : 0);
     struct text t = text_make(arena_alloc(&r->arena, cap), cap);
     struct trace_context trace;
 

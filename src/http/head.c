@@ -44,7 +44,9 @@ static void timing_member(struct text *t, struct view name, uint64_t us, bool *f
     text_put(t, name);
     text_lit(t, ";dur=");
     text_u64(t, us / 1000);
-    text_put(t, view_make((const char[]){ '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10) }, 4));
+    text_put(t, view_make((const char[]){ '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
+                                          (char)('0' + us % 10) },
+                          4));
 }
 
 static void server_timing(struct req *r, struct text *t)

@@ -135,7 +135,8 @@ static void listener_run(struct task *task)
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE)
                 accept_without_fds(l);
-            else if (errno != EAGAIN) /* no memory, or this one's error: others may wait behind it, and no edge will tell */
+            else if (errno !=
+                     EAGAIN) /* no memory, or this one's error: others may wait behind it, and no edge will tell */
                 timer_set(&l->retry, ACCEPT_RETRY_MS);
             return;
         }
@@ -204,7 +205,7 @@ void http_loop_drain(struct http_loop *hl)
         close(l->io.fd);
         l->io.fd = -1;
     }
-    LIST_EACH_SAFE(link, &hl->conns) {
+    LIST_EACH_SAFE (link, &hl->conns) {
         struct conn *c = CONTAINER_OF(link, struct conn, link);
 
         if (http_conn_is_idle(c) && c->kind == LISTENER_PUBLIC)
@@ -216,7 +217,7 @@ void http_loop_free(struct http_loop *hl)
 {
     if (!hl)
         return;
-    LIST_EACH_SAFE(link, &hl->conns)
+    LIST_EACH_SAFE (link, &hl->conns)
         http_conn_close(CONTAINER_OF(link, struct conn, link));
     for (unsigned i = 0; i < hl->listener_count; i++) {
         struct listener *l = &hl->listeners[i];

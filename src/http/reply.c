@@ -145,5 +145,6 @@ enum flow reply_upstream_error(struct req *r)
     r->proxy_error = exchange_error_token(error).ptr;
     r->why = WHY_ORIGIN_ERROR;
     return reply_error(r, exchange_error_status(error),
-                       r->reader && *fill_error_detail(r->reader) ? fill_error_detail(r->reader) : "the origin did not answer");
+                       r->reader && *fill_error_detail(r->reader) ? fill_error_detail(r->reader)
+                                                                  : "the origin did not answer");
 }

@@ -15,8 +15,9 @@ typedef enum flow step_function(struct req *r);
 enum flow req_run(struct req *r)
 {
     static step_function *const steps[STEP_COUNT] = {
-        [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,   [STEP_LOOKUP] = step_lookup, [STEP_FETCH] = step_fetch,
-        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_FINISH] = step_finish,
+        [STEP_ROUTE] = step_route,   [STEP_ADMIT] = step_admit,     [STEP_LOOKUP] = step_lookup,
+        [STEP_FETCH] = step_fetch,   [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel,
+        [STEP_FINISH] = step_finish,
     };
     enum flow flow;
 
@@ -191,7 +192,8 @@ enum flow step_admit(struct req *r)
 
 static bool make_key(struct req *r)
 {
-    size_t cap = r->request.path.len + r->request.query.len + 3 * r->request.authority.len + r->route->cache.scope.len + 512;
+    size_t cap =
+        r->request.path.len + r->request.query.len + 3 * r->request.authority.len + r->route->cache.scope.len + 512;
     struct text text = text_make(arena_alloc(&r->arena, cap), cap);
 
     if (!text.ptr || key_build(&r->route->cache.key, r->route->cache.scope, r->scheme, &r->request, &text) < 0)
@@ -205,7 +207,8 @@ bool req_make_url(struct req *r)
     size_t cap = r->request.path.len + r->request.query.len + r->request.authority.len + 64;
     struct text text = text_make(arena_alloc(&r->arena, cap), cap);
 
-    if (!text.ptr || key_url(&r->route->cache.key, r->scheme, r->request.authority, r->request.path, r->request.query, &text) < 0)
+    if (!text.ptr ||
+        key_url(&r->route->cache.key, r->scheme, r->request.authority, r->request.path, r->request.query, &text) < 0)
         return false;
     r->url = text_view(&text);
     return true;
@@ -232,7 +235,8 @@ static struct object *pick_by_vary(struct req *r, struct memory_variants variant
         }
         if (known && view_eq(text_view(&values), object_vary_values(object)))
             return object;
-        if (known && vary_same_but_language(object_vary_names(object), object_vary_values(object), text_view(&values)) &&
+        if (known &&
+            vary_same_but_language(object_vary_names(object), object_vary_values(object), text_view(&values)) &&
             vary_language_match(head_value(object_head(object), FIELD_CONTENT_LANGUAGE), &r->request.fields))
             return object;
     }
@@ -254,16 +258,21 @@ static bool part_covers(struct req *r, const struct object *object)
     struct view range = fields_value(&r->request.fields, FIELD_RANGE);
 
     return r->request.method == METHOD_GET && range_parse_single(range, &first, &last) &&
-           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object), object->times.last_modified_s,
-                          object->times.date_s) &&
+           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object),
+                          object->times.last_modified_s, object->times.date_s) &&
            first >= object->body_first && MIN(last, object->complete_len - 1) < end && first < end;
 }
 
 static void decide_now(struct req *r, struct object *object, bool other, bool passing)
 {
     struct decide_input input = {
-        .stored = object, .other_variants = other, .passing = passing, .method = r->request.method, .request = &r->cc,
-        .policy = &r->route->cache.decide, .now_ms = r->now_ms,
+        .stored = object,
+        .other_variants = other,
+        .passing = passing,
+        .method = r->request.method,
+        .request = &r->cc,
+        .policy = &r->route->cache.decide,
+        .now_ms = r->now_ms,
     };
 
     r->decision = decide(&input);
@@ -273,9 +282,19 @@ static void decide_now(struct req *r, struct object *object, bool other, bool pa
 static void start_background(struct req *r)
 {
     struct fill_request request = {
-        .context = &r->hl->server->fill, .keep = &r->config->keep, .policy = &r->route->cache, .upstream = r->route->upstream,
-        .request = &r->request, .request_bytes = r->request_bytes, .scheme = r->scheme, .key = r->key, .url = r->url,
-        .newest_seen = r->newest_seen, .stored = r->object, .shared = true, .background = true,
+        .context = &r->hl->server->fill,
+        .keep = &r->config->keep,
+        .policy = &r->route->cache,
+        .upstream = r->route->upstream,
+        .request = &r->request,
+        .request_bytes = r->request_bytes,
+        .scheme = r->scheme,
+        .key = r->key,
+        .url = r->url,
+        .newest_seen = r->newest_seen,
+        .stored = r->object,
+        .shared = true,
+        .background = true,
     };
     struct fill_reader *none;
     struct http_request saved = r->request;
@@ -338,10 +357,8 @@ enum flow step_lookup(struct req *r)
         r->why = WHY_PARTIAL;
     r->looked_up_us = 0;
     switch (r->decision.verdict) {
-    case VERDICT_FRESH:
-        return serve_stored(r, object, OUTCOME_HIT);
-    case VERDICT_STALE_SERVE:
-        return serve_stored(r, object, OUTCOME_STALE);
+    case VERDICT_FRESH: return serve_stored(r, object, OUTCOME_HIT);
+    case VERDICT_STALE_SERVE: return serve_stored(r, object, OUTCOME_STALE);
     case VERDICT_REFUSE:
         r->outcome = OUTCOME_ERROR;
         return reply_error(r, 504, "only-if-cached was asked for and nothing usable is stored");
@@ -351,8 +368,7 @@ enum flow step_lookup(struct req *r)
             r->stored = object;
         }
         break;
-    case VERDICT_MISS:
-        break;
+    case VERDICT_MISS: break;
     }
     r->forward_why = r->why;
     r->looked_up_us = clock_mono_us();

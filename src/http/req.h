@@ -26,17 +26,17 @@ struct part {
 struct delivery {
     struct iovec segments[DELIVERY_SEGMENTS]; /* borrowed; what is queued and not yet written */
     unsigned at, count;
-    uint64_t queued_body;   /* object bytes among the segments */
+    uint64_t queued_body; /* object bytes among the segments */
     struct object_cursor cursor;
     enum http_body framing;
     struct part *parts;
     unsigned part, part_count;
     uint64_t part_sent;
     bool prefix_queued;
-    struct view suffix;     /* after the last part, or a body that is not an object */
+    struct view suffix; /* after the last part, or a body that is not an object */
     bool suffix_queued;
     bool head_queued;
-    char frame[24];         /* chunk size line */
+    char frame[24]; /* chunk size line */
     struct part one;
 };
 
@@ -64,47 +64,47 @@ struct req {
     struct decision decision;
     enum http_outcome outcome;
     enum why why;
-    enum why forward_why;      /* why it went to the origin */
+    enum why forward_why; /* why it went to the origin */
     int64_t now_ms;
 
-    struct object *object;     /* being delivered; held by `object_held` or by the reader's fill */
+    struct object *object; /* being delivered; held by `object_held` or by the reader's fill */
     bool object_held;
-    struct object *stored;     /* reference: for revalidation and for stale answers */
+    struct object *stored;            /* reference: for revalidation and for stale answers */
     const struct object *newest_seen; /* newest variant at LOOKUP; compared in the same turn, never followed */
     struct fill_reader *reader;
-    bool unconditional;        /* what is stored could not be confirmed: ask for the whole */
-    bool trace_goes_on;        /* the client sent a valid traceparent */
+    bool unconditional; /* what is stored could not be confirmed: ask for the whole */
+    bool trace_goes_on; /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;
     uint16_t fwd_status;
-    bool stored_flag;          /* this answer is being stored */
+    bool stored_flag; /* this answer is being stored */
 
     struct http1_chunked decoder;
     uint64_t body_left;
     uint64_t body_seen;
-    size_t chunk_pending;      /* decoded bytes of a chunked body, in the socket's buffer, not yet taken */
+    size_t chunk_pending; /* decoded bytes of a chunked body, in the socket's buffer, not yet taken */
     struct text body_trailers;
     bool body_done, body_end_written;
-    bool write_stalled;        /* the client takes nothing since the last write */
-    bool body_stalled;         /* the client sends nothing since the last read */
-    bool timer_chosen;         /* this wait has a limit */
-    uint64_t deadline_ms;      /* monotonic; 0: none */
+    bool write_stalled;   /* the client takes nothing since the last write */
+    bool body_stalled;    /* the client sends nothing since the last read */
+    bool timer_chosen;    /* this wait has a limit */
+    uint64_t deadline_ms; /* monotonic; 0: none */
 
     struct delivery out;
-    uint16_t status;           /* sent; 0 until then */
-    bool close;                /* the connection ends with this answer */
-    bool broken;               /* the answer cannot be completed: cut the connection */
+    uint16_t status; /* sent; 0 until then */
+    bool close;      /* the connection ends with this answer */
+    bool broken;     /* the answer cannot be completed: cut the connection */
     uint64_t started_us, looked_up_us, decided_us;
     uint64_t bytes_out;
 
-    struct sock tunnel;        /* the origin's side */
+    struct sock tunnel; /* the origin's side */
     bool tunnel_open;
-    bool error_made;           /* we made this answer */
+    bool error_made; /* we made this answer */
     struct view error_body;
     const char *proxy_error;
-    const char *allow;         /* methods for a 405; NULL: those that routes take */
+    const char *allow; /* methods for a 405; NULL: those that routes take */
     struct field field_list[REQ_FIELDS_MAX];
-    char memory[];             /* first arena block: the rest of the pooled block */
+    char memory[]; /* first arena block: the rest of the pooled block */
 };
 
 /* conn.c */

@@ -9,15 +9,15 @@
 enum forwarding { FORWARDING_NONE, FORWARDING_STANDARD, FORWARDING_X, FORWARDING_BOTH };
 
 struct route {
-    struct view name;       /* the pattern as written: label and log */
-    struct view match_host; /* glob, empty: any */
-    struct view match_path; /* glob */
+    struct view name;         /* the pattern as written: label and log */
+    struct view match_host;   /* glob, empty: any */
+    struct view match_path;   /* glob */
     const struct view *hosts; /* further host globs; none: any */
     size_t host_count;
     struct upstream *upstream;
-    struct view host;       /* Host sent to the origin; empty: the client's */
+    struct view host; /* Host sent to the origin; empty: the client's */
     struct cache_policy cache;
-    uint64_t body_limit;    /* request body bytes; 0: none */
+    uint64_t body_limit; /* request body bytes; 0: none */
     enum forwarding forwarding;
     bool via, cache_status, server_timing, request_id;
     unsigned stats; /* http_stats_route() */
@@ -43,10 +43,10 @@ struct http_config {
     struct view request_id_name;
     enum field_id request_id_field; /* of that name; FIELD_OTHER: compare names */
     struct http_limits limits;
-    struct option_cidrs trusted;   /* proxies whose Forwarded and X-Forwarded-* are believed */
-    struct option_cidrs purgers;   /* who may use PURGE */
+    struct option_cidrs trusted; /* proxies whose Forwarded and X-Forwarded-* are believed */
+    struct option_cidrs purgers; /* who may use PURGE */
     bool purge_method;
-    struct route *routes;          /* most specific first */
+    struct route *routes; /* most specific first */
     size_t route_count;
     void (*destroy)(struct http_config *config);
 };

@@ -12,7 +12,7 @@ struct req;
 struct admin_answer {
     int status;
     const char *content_type;
-    struct view body; /* heap; freed by the server */
+    struct view body;  /* heap; freed by the server */
     const char *allow; /* for 405 */
 };
 typedef void admin_handler(void *arg, struct loop *loop, const struct http_request *request, struct view body,
@@ -55,8 +55,8 @@ struct http_loop {
     struct loop *loop;
     struct node conns;
     uint64_t conn_count;
-    uint64_t random; /* request ids */
-    int spare_fd;    /* given up to accept and refuse when descriptors run out */
+    uint64_t random;      /* request ids */
+    int spare_fd;         /* given up to accept and refuse when descriptors run out */
     uint64_t complain_ms; /* that they have is not said again before this time */
     struct listener listeners[LISTENERS_MAX];
     unsigned listener_count;

@@ -44,8 +44,12 @@ void timer_clear(struct timer *timer);
 
 /* ---- readiness (edge-triggered) ---- */
 
-enum { IO_READ = 1, IO_WRITE = 2, IO_HANGUP = 4 /* the peer closed its sending side, or the whole connection */,
-       IO_ERROR = 8 };
+enum {
+    IO_READ = 1,
+    IO_WRITE = 2,
+    IO_HANGUP = 4 /* the peer closed its sending side, or the whole connection */,
+    IO_ERROR = 8
+};
 
 struct io {
     int fd;
@@ -89,7 +93,15 @@ uint64_t loop_now_ms(const struct loop *loop);
 int64_t loop_wall_ms(const struct loop *loop);
 
 /* Per-loop state of higher modules: slot i holds a pointer. Slots are given out at start by loop_slot(). */
-enum loop_slot_id { LOOP_SLOT_UPSTREAM, LOOP_SLOT_DNS, LOOP_SLOT_HTTP, LOOP_SLOT_STATS, LOOP_SLOT_LOG, LOOP_SLOT_ADMIN, LOOP_SLOT_COUNT };
+enum loop_slot_id {
+    LOOP_SLOT_UPSTREAM,
+    LOOP_SLOT_DNS,
+    LOOP_SLOT_HTTP,
+    LOOP_SLOT_STATS,
+    LOOP_SLOT_LOG,
+    LOOP_SLOT_ADMIN,
+    LOOP_SLOT_COUNT
+};
 void **loop_slot(struct loop *loop, enum loop_slot_id id);
 
 /* Called at the end of every turn, after all tasks have run (flush batched logs). At most 4 per loop. */

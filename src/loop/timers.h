@@ -9,7 +9,7 @@
 
 struct timers {
     struct node slots[TIMER_LEVELS][TIMER_SLOTS];
-    uint64_t tick; /* everything filed before this tick has been looked at; a tick is TIMER_TICK_MS */
+    uint64_t tick;                   /* everything filed before this tick has been looked at; a tick is TIMER_TICK_MS */
     uint64_t occupied[TIMER_LEVELS]; /* may have stale bits: a hint */
 };
 

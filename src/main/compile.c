@@ -13,7 +13,7 @@ struct compiled {
     unsigned upstream_count;
     struct loop *const *loops;
     unsigned loop_count;
-    char *texts; /* via_line, cache_status_name */
+    char *texts;             /* via_line, cache_status_name */
     struct message farewell; /* visits every loop before the memory goes */
     unsigned visited;
 };
@@ -30,7 +30,8 @@ static int64_t unset_or(uint64_t value, int64_t otherwise)
 
 /* ---- upstreams ---- */
 
-static int make_upstream(struct compiled *c, const struct site_upstream *from, struct upstream **ret, struct text *reason)
+static int make_upstream(struct compiled *c, const struct site_upstream *from, struct upstream **ret,
+                         struct text *reason)
 {
     const char *servers[UPSTREAM_SERVERS_MAX];
     struct upstream_options options;

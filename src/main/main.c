@@ -49,7 +49,10 @@ static int command_serve(int argc, char **argv)
 {
     static const struct {
         const char *flag, *path;
-    } flags[] = { { "listen", "listen" }, { "threads", "threads" }, { "memory", "memory.size" }, { "admin", "admin.listen" },
+    } flags[] = { { "listen", "listen" },
+                  { "threads", "threads" },
+                  { "memory", "memory.size" },
+                  { "admin", "admin.listen" },
                   { "access-log", "access_log.path" } };
     const char *url = NULL, *values[ARRAY_LEN(flags)] = { 0 };
     struct conf_report report;
@@ -70,8 +73,10 @@ static int command_serve(int argc, char **argv)
         while (k < ARRAY_LEN(flags) && strcmp(argv[i] + 2, flags[k].flag) != 0)
             k++;
         if (k == ARRAY_LEN(flags) || i + 1 == argc) {
-            fprintf(stderr, "doorstep serve: %s '%s'; known: --listen --threads --memory --admin --access-log, each with a value\n",
-                    k == ARRAY_LEN(flags) ? "unknown option" : "no value for", argv[i]);
+            fprintf(
+                stderr,
+                "doorstep serve: %s '%s'; known: --listen --threads --memory --admin --access-log, each with a value\n",
+                k == ARRAY_LEN(flags) ? "unknown option" : "no value for", argv[i]);
             return 2;
         }
         values[k] = argv[++i];
@@ -184,10 +189,10 @@ int main(int argc, char **argv)
         int (*run)(int argc, char **argv);
         bool own_help; /* the others are all said on the main page */
     } commands[] = {
-        { "serve", command_serve, false }, { "run", command_run, false },         { "check", command_check, false },
-        { "reference", command_reference, false }, { "schema", command_schema, false }, { "version", command_version, false },
-        { "why", command_why, true },
-        { "purge", command_purge, true },
+        { "serve", command_serve, false },   { "run", command_run, false },
+        { "check", command_check, false },   { "reference", command_reference, false },
+        { "schema", command_schema, false }, { "version", command_version, false },
+        { "why", command_why, true },        { "purge", command_purge, true },
         { "top", command_top, true },
     };
 

@@ -154,7 +154,8 @@ static int listen_on(struct runtime *node, const struct option_address *at, enum
         r = listen_open(&address, count, fds, &bound);
     if (r < 0) {
         log_error("cannot listen on %.*s: %s%s", VIEW_ARG(at->text), strerror(-r),
-                  r == -EADDRINUSE ? "; another program (or another node) has it: choose another port or stop that one" : "");
+                  r == -EADDRINUSE ? "; another program (or another node) has it: choose another port or stop that one"
+                                   : "");
         return r;
     }
     local = bound.is.any.sa_family == AF_UNIX;
@@ -314,7 +315,8 @@ static void reload(struct runtime *node)
     } else {
         r = compile_site(&site, node->server.stats, node->loops, node->loop_count, &config, &reason);
         if (r < 0) {
-            log_error("%s was not loaded: %s; the node goes on with the old configuration", node->file, text_str(&reason));
+            log_error("%s was not loaded: %s; the node goes on with the old configuration", node->file,
+                      text_str(&reason));
         } else {
             warn_unchangeable(compiled_site(node->server.config), compiled_site(config));
             server_set_config(&node->server, config);

@@ -103,12 +103,9 @@ int address_parse(struct view text, uint16_t default_port, struct address *ret)
 uint16_t address_port(const struct address *address)
 {
     switch (address->is.any.sa_family) {
-    case AF_INET:
-        return ntohs(address->is.v4.sin_port);
-    case AF_INET6:
-        return ntohs(address->is.v6.sin6_port);
-    default:
-        return 0;
+    case AF_INET: return ntohs(address->is.v4.sin_port);
+    case AF_INET6: return ntohs(address->is.v6.sin6_port);
+    default: return 0;
     }
 }
 
@@ -125,15 +122,12 @@ bool address_eq(const struct address *a, const struct address *b)
     if (a->is.any.sa_family != b->is.any.sa_family || address_port(a) != address_port(b))
         return false;
     switch (a->is.any.sa_family) {
-    case AF_INET:
-        return a->is.v4.sin_addr.s_addr == b->is.v4.sin_addr.s_addr;
+    case AF_INET: return a->is.v4.sin_addr.s_addr == b->is.v4.sin_addr.s_addr;
     case AF_INET6:
         return memcmp(&a->is.v6.sin6_addr, &b->is.v6.sin6_addr, sizeof(a->is.v6.sin6_addr)) == 0 &&
                a->is.v6.sin6_scope_id == b->is.v6.sin6_scope_id;
-    case AF_UNIX:
-        return a->len == b->len && memcmp(&a->is, &b->is, a->len) == 0;
-    default:
-        return false;
+    case AF_UNIX: return a->len == b->len && memcmp(&a->is, &b->is, a->len) == 0;
+    default: return false;
     }
 }
 
@@ -142,12 +136,9 @@ bool address_is_loopback(const struct address *address)
     const struct in6_addr *v6 = &address->is.v6.sin6_addr;
 
     switch (address->is.any.sa_family) {
-    case AF_INET:
-        return ntohl(address->is.v4.sin_addr.s_addr) >> 24 == 127;
-    case AF_INET6:
-        return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
-    default:
-        return address->is.any.sa_family == AF_UNIX;
+    case AF_INET: return ntohl(address->is.v4.sin_addr.s_addr) >> 24 == 127;
+    case AF_INET6: return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+    default: return address->is.any.sa_family == AF_UNIX;
     }
 }
 
@@ -167,20 +158,15 @@ void address_print_ip(struct text *text, const struct address *address)
     const struct in6_addr *v6 = &address->is.v6.sin6_addr;
 
     switch (address->is.any.sa_family) {
-    case AF_INET:
-        put_v4(text, (const uint8_t *)&address->is.v4.sin_addr);
-        break;
+    case AF_INET: put_v4(text, (const uint8_t *)&address->is.v4.sin_addr); break;
     case AF_INET6:
         if (IN6_IS_ADDR_V4MAPPED(v6))
             put_v4(text, &v6->s6_addr[12]);
         else
             text_put(text, view_str(inet_ntop(AF_INET6, v6, ip, sizeof(ip))));
         break;
-    case AF_UNIX:
-        text_lit(text, "unix");
-        break;
-    default:
-        text_char(text, '-');
+    case AF_UNIX: text_lit(text, "unix"); break;
+    default: text_char(text, '-');
     }
 }
 
@@ -198,6 +184,6 @@ void address_print(struct text *text, const struct address *address)
     if (address->is.any.sa_family != AF_UNIX)
         text_u64(text, address_port(address));
     else if (address->len > path_at)
-        text_put(text, view_make(address->is.local.sun_path,
-                                 strnlen(address->is.local.sun_path, address->len - path_at)));
+        text_put(text,
+                 view_make(address->is.local.sun_path, strnlen(address->is.local.sun_path, address->len - path_at)));
 }

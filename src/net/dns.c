@@ -42,7 +42,7 @@ struct dns_entry {
     int error;            /* 0: `answer` holds */
     bool in_flight;
     struct dns_answer answer; /* count == 0: never had one */
-    char name[];          /* NUL-terminated, lower case */
+    char name[];              /* NUL-terminated, lower case */
 };
 
 struct dns_sock {
@@ -278,18 +278,13 @@ static int entry_get(struct dns_resolver *d, struct view name, struct dns_entry 
 static int status_to_errno(int status)
 {
     switch (status) {
-    case ARES_SUCCESS:
-        return 0;
+    case ARES_SUCCESS: return 0;
     case ARES_ENOTFOUND:
     case ARES_ENODATA:
-    case ARES_EBADNAME:
-        return -ENOENT;
-    case ARES_ETIMEOUT:
-        return -ETIMEDOUT;
-    case ARES_ENOMEM:
-        return -ENOMEM;
-    default:
-        return -EIO;
+    case ARES_EBADNAME: return -ENOENT;
+    case ARES_ETIMEOUT: return -ETIMEDOUT;
+    case ARES_ENOMEM: return -ENOMEM;
+    default: return -EIO;
     }
 }
 

@@ -16,20 +16,21 @@ struct sock {
     struct loop *loop;
     struct task *task; /* woken on readiness; borrowed */
     struct tls *tls;
-    char *in;          /* input block; NULL while nothing is buffered */
+    char *in; /* input block; NULL while nothing is buffered */
     uint32_t in_at, in_len, in_cap;
     bool readable, writable; /* edge flags: true until the kernel said EAGAIN */
     bool hangup;             /* the peer will send no more, though bytes may still be buffered in the kernel */
     bool eof;                /* read end reached */
     bool reset;              /* both directions are dead */
     bool connecting;
-    int error;               /* errno of the first fatal failure, 0 */
+    int error; /* errno of the first fatal failure, 0 */
 };
 
 /* Takes over fd (non-blocking). On failure fd stays the caller's. */
 int sock_open(struct sock *sock, struct loop *loop, int fd, struct task *task);
 /* Starts connecting; the task is woken when it is decided: connecting turns false, error tells. */
-int sock_connect(struct sock *sock, struct loop *loop, const struct sockaddr *address, socklen_t len, struct task *task);
+int sock_connect(struct sock *sock, struct loop *loop, const struct sockaddr *address, socklen_t len,
+                 struct task *task);
 /* Closes and gives the input block back. Idempotent on a zeroed or closed sock. */
 void sock_close(struct sock *sock);
 /* Same with RST: for peers that must not mistake a cut for an end. */

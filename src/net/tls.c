@@ -111,8 +111,8 @@ int tls_context_client(struct tls_context **ret, const struct tls_options *optio
         return -ENOMEM;
     }
     SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    SSL_CTX_set_mode(context->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-                                       SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_mode(context->ssl,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_verify(context->ssl, options->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_session_cache_mode(context->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(context->ssl, remember_session);
@@ -234,14 +234,9 @@ static int outcome(struct tls *tls, int r)
     int saved = errno, kind = SSL_get_error(tls->ssl, r);
 
     switch (kind) {
-    case SSL_ERROR_WANT_READ:
-        tls->want = TLS_WANT_READ;
-        return -EAGAIN;
-    case SSL_ERROR_WANT_WRITE:
-        tls->want = TLS_WANT_WRITE;
-        return -EAGAIN;
-    case SSL_ERROR_ZERO_RETURN:
-        return 0;
+    case SSL_ERROR_WANT_READ: tls->want = TLS_WANT_READ; return -EAGAIN;
+    case SSL_ERROR_WANT_WRITE: tls->want = TLS_WANT_WRITE; return -EAGAIN;
+    case SSL_ERROR_ZERO_RETURN: return 0;
     case SSL_ERROR_SSL:
         tls->dead = true;
         if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {

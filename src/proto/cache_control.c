@@ -11,11 +11,17 @@ enum argument { ARG_NONE, ARG_AGE, ARG_WINDOW };
 static const struct directive {
     struct view name;
     enum argument argument;
-    uint32_t flag;   /* ARG_NONE */
-    size_t offset;   /* of an int64_t in struct cache_control */
+    uint32_t flag; /* ARG_NONE */
+    size_t offset; /* of an int64_t in struct cache_control */
 } DIRECTIVES[] = {
-#define FLAG(text, bit) { { text, sizeof(text) - 1 }, ARG_NONE, bit, 0 }
-#define SECONDS(text, kind, member) { { text, sizeof(text) - 1 }, kind, 0, offsetof(struct cache_control, member) }
+#define FLAG(text, bit) \
+    { \
+        { text, sizeof(text) - 1 }, ARG_NONE, bit, 0 \
+    }
+#define SECONDS(text, kind, member) \
+    { \
+        { text, sizeof(text) - 1 }, kind, 0, offsetof(struct cache_control, member) \
+    }
     FLAG("no-store", CC_NO_STORE),
     FLAG("no-cache", CC_NO_CACHE),
     FLAG("private", CC_PRIVATE),
@@ -51,7 +57,8 @@ static int64_t *directive_slot(struct cache_control *cc, const struct directive 
 
 void cache_control_init(struct cache_control *cc)
 {
-    *cc = (struct cache_control){ .max_age = -1, .s_maxage = -1, .swr = -1, .sie = -1, .max_stale = -1, .min_fresh = -1 };
+    *cc =
+        (struct cache_control){ .max_age = -1, .s_maxage = -1, .swr = -1, .sie = -1, .max_stale = -1, .min_fresh = -1 };
 }
 
 /* Digits, bare or between double quotes. -1 when it is anything else. */
@@ -123,8 +130,7 @@ void cache_control_add(struct cache_control *cc, struct view line)
         /* White space around "=" is not in the grammar: the name is recognised, so that a limit is not lost, but the
          * argument keeps its space and is invalid. */
         argument = view_skip(argument, at + 1);
-        apply(cc, directive_find(name), has_argument,
-              at == name.len && has_argument ? parse_seconds(argument) : -1);
+        apply(cc, directive_find(name), has_argument, at == name.len && has_argument ? parse_seconds(argument) : -1);
     }
 }
 
@@ -159,8 +165,7 @@ static void apply_member(struct cache_control *cc, struct view key, const struct
         return;
     }
     *directive_slot(cc, directive) = -1;
-    apply(cc, directive, true,
-          item->type == SF_INTEGER && item->number >= 0 ? MIN(item->number, CC_SECONDS_MAX) : -1);
+    apply(cc, directive, true, item->type == SF_INTEGER && item->number >= 0 ? MIN(item->number, CC_SECONDS_MAX) : -1);
 }
 
 bool cache_control_parse_targeted(const struct fields *fields, enum field_id id, struct cache_control *ret)

@@ -110,8 +110,8 @@ static bool parse_imf(struct view rest, int64_t *ret)
     int year = 0;
 
     if (!take_digits(&rest, 2, &when.day) || !take(&rest, VIEW(" ")) || !take_month(&rest, &when.month) ||
-        !take(&rest, VIEW(" ")) || !take_digits(&rest, 4, &year) || !take(&rest, VIEW(" ")) || !take_time(&rest, &when) ||
-        !take(&rest, VIEW(" GMT")) || rest.len)
+        !take(&rest, VIEW(" ")) || !take_digits(&rest, 4, &year) || !take(&rest, VIEW(" ")) ||
+        !take_time(&rest, &when) || !take(&rest, VIEW(" GMT")) || rest.len)
         return false;
     when.year = year;
     return civil_seconds(&when, ret);
@@ -124,8 +124,8 @@ static bool parse_rfc850(struct view rest, int64_t now_s, int64_t *ret)
     int year = 0;
 
     if (!take_digits(&rest, 2, &when.day) || !take(&rest, VIEW("-")) || !take_month(&rest, &when.month) ||
-        !take(&rest, VIEW("-")) || !take_digits(&rest, 2, &year) || !take(&rest, VIEW(" ")) || !take_time(&rest, &when) ||
-        !take(&rest, VIEW(" GMT")) || rest.len)
+        !take(&rest, VIEW("-")) || !take_digits(&rest, 2, &year) || !take(&rest, VIEW(" ")) ||
+        !take_time(&rest, &when) || !take(&rest, VIEW(" GMT")) || rest.len)
         return false;
     civil_from_days(now_s / 86400, &now);
     when.year = now.year - now.year % 100 + year;
@@ -144,8 +144,8 @@ static bool parse_asctime(struct view rest, int64_t *ret)
         return false;
     if (take(&rest, VIEW(" ")) ? !take_digits(&rest, 1, &when.day) : !take_digits(&rest, 2, &when.day))
         return false;
-    if (!take(&rest, VIEW(" ")) || !take_time(&rest, &when) || !take(&rest, VIEW(" ")) || !take_digits(&rest, 4, &year) ||
-        rest.len)
+    if (!take(&rest, VIEW(" ")) || !take_time(&rest, &when) || !take(&rest, VIEW(" ")) ||
+        !take_digits(&rest, 4, &year) || rest.len)
         return false;
     when.year = year;
     return civil_seconds(&when, ret);

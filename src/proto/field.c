@@ -238,7 +238,8 @@ static bool connection_names_fields(const struct fields *fields)
 
     if (!line)
         return false;
-    return !(view_eq(line->value, VIEW("keep-alive")) || view_eq(line->value, VIEW("close"))) || fields_next(fields, line);
+    return !(view_eq(line->value, VIEW("keep-alive")) || view_eq(line->value, VIEW("close"))) ||
+           fields_next(fields, line);
 }
 
 bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)

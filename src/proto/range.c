@@ -112,7 +112,8 @@ static size_t coalesce(struct range list[], size_t count)
     return kept + 1;
 }
 
-enum range_result range_parse(struct view value, uint64_t complete_len, struct range list[], size_t cap, size_t *ret_count)
+enum range_result range_parse(struct view value, uint64_t complete_len, struct range list[], size_t cap,
+                              size_t *ret_count)
 {
     struct range all[RANGE_MEMBERS_MAX];
     size_t members = 0, count = 0;
@@ -166,7 +167,8 @@ bool range_if_range(struct view value, struct view etag, int64_t last_modified_s
     if (etag_parse(value, &wanted))
         return etag_parse(etag, &stored) && etag_strong_eq(wanted, stored);
     /* The clock only settles the century of a two-digit year: Date is near enough. */
-    return last_modified_s >= 0 && date_s > last_modified_s && date_parse(value, date_s, &when) && when == last_modified_s;
+    return last_modified_s >= 0 && date_s > last_modified_s && date_parse(value, date_s, &when) &&
+           when == last_modified_s;
 }
 
 bool content_range_parse(struct view value, struct content_range *ret)

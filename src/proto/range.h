@@ -13,14 +13,15 @@ struct range {
 };
 
 enum range_result {
-    RANGE_IGNORE,        /* malformed, another unit, too many, or not worth it: send the whole */
+    RANGE_IGNORE, /* malformed, another unit, too many, or not worth it: send the whole */
     RANGE_OK,
     RANGE_UNSATISFIABLE, /* 416 */
 };
 
 /* Parses a Range value against a complete length. On RANGE_OK, *ret_count (1..cap) ranges are in `list`, in the order asked
  * for; when any two overlap or stand less than 80 bytes apart (a part head costs more), the list is sorted and coalesced. */
-enum range_result range_parse(struct view value, uint64_t complete_len, struct range list[], size_t cap, size_t *ret_count);
+enum range_result range_parse(struct view value, uint64_t complete_len, struct range list[], size_t cap,
+                              size_t *ret_count);
 
 /* A single "bytes=N-" or "bytes=N-M" without knowing the length (before the origin has answered); *ret_last is UINT64_MAX when
  * open. False for suffixes, lists and malformed values. */

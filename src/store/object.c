@@ -201,9 +201,14 @@ struct object *object_compact(struct object *object)
     uint64_t body = atomic_load(&object->body_len);
     struct chunk *last = object->last;
     struct object_parts parts = {
-        .key = object->key.text, .url = object_url(object), .tags = object_tags(object), .head = object_head(object),
-        .vary_names = object_vary_names(object), .vary_values = object_vary_values(object),
-        .etag_at = object->etag_at, .etag_len = object->etag_len,
+        .key = object->key.text,
+        .url = object_url(object),
+        .tags = object_tags(object),
+        .head = object_head(object),
+        .vary_names = object_vary_names(object),
+        .vary_values = object_vary_values(object),
+        .etag_at = object->etag_at,
+        .etag_len = object->etag_len,
         .body_hint = (size_t)body,
     };
     struct object *compact;

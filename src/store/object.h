@@ -27,42 +27,42 @@ enum object_flag {
     OBJECT_NO_CACHE = 1 << 2,        /* never without validation */
     OBJECT_MUST_REVALIDATE = 1 << 3, /* must-revalidate, proxy-revalidate or s-maxage: never stale */
     OBJECT_IMMUTABLE = 1 << 4,
-    OBJECT_HEURISTIC = 1 << 5,       /* freshness was estimated */
-    OBJECT_LENGTH_KNOWN = 1 << 6,    /* complete_len is right although the body still arrives */
-    OBJECT_TRANSIENT = 1 << 7,       /* pass-through: not for the cache, chunks freed behind the readers */
-    OBJECT_AUTHORIZED = 1 << 8,      /* stored from a request with Authorization */
+    OBJECT_HEURISTIC = 1 << 5,    /* freshness was estimated */
+    OBJECT_LENGTH_KNOWN = 1 << 6, /* complete_len is right although the body still arrives */
+    OBJECT_TRANSIENT = 1 << 7,    /* pass-through: not for the cache, chunks freed behind the readers */
+    OBJECT_AUTHORIZED = 1 << 8,   /* stored from a request with Authorization */
     OBJECT_SHARED_OK = 1 << 9,
 };
 
 /* The times of a response (RFC 9111 §4.2), milliseconds unless named otherwise. */
 struct object_times {
-    int64_t response_ms;        /* wall clock when the head arrived */
-    int64_t initial_age_ms;     /* corrected_initial_age, §4.2.3 */
-    int64_t lifetime_ms;        /* freshness lifetime, §4.2.1 */
-    int64_t swr_ms, sie_ms;     /* stale-while-revalidate, stale-if-error windows (RFC 5861); -1: not given */
-    int64_t date_s;             /* Date, seconds since 1970; response time when absent */
-    int64_t last_modified_s;    /* -1: none */
+    int64_t response_ms;     /* wall clock when the head arrived */
+    int64_t initial_age_ms;  /* corrected_initial_age, §4.2.3 */
+    int64_t lifetime_ms;     /* freshness lifetime, §4.2.1 */
+    int64_t swr_ms, sie_ms;  /* stale-while-revalidate, stale-if-error windows (RFC 5861); -1: not given */
+    int64_t date_s;          /* Date, seconds since 1970; response time when absent */
+    int64_t last_modified_s; /* -1: none */
 };
 
 struct object {
     atomic_uint refs;
     atomic_uint flags;
-    atomic_uint soft_purged;   /* serve only as stale */
+    atomic_uint soft_purged; /* serve only as stale */
     uint16_t status;
-    uint16_t method;           /* enum http_method of the request that filled it */
-    uint32_t cost_ms;          /* what the fill took: the price of a miss */
-    struct policy_item item;   /* the memory tier's bookkeeping; item.uses: hits, see memory_touch() */
-    struct key key;            /* text inside this allocation; the other texts follow it in this order: */
+    uint16_t method;         /* enum http_method of the request that filled it */
+    uint32_t cost_ms;        /* what the fill took: the price of a miss */
+    struct policy_item item; /* the memory tier's bookkeeping; item.uses: hits, see memory_touch() */
+    struct key key;          /* text inside this allocation; the other texts follow it in this order: */
     uint32_t url_len, tags_len, head_len;
     uint16_t vary_names_len, vary_values_len;
     uint32_t etag_at, etag_len; /* inside the head */
     struct object_times times;
-    uint64_t purge_pos;        /* sampled before the request went upstream */
+    uint64_t purge_pos; /* sampled before the request went upstream */
     uint64_t body_first, complete_len;
     _Atomic uint64_t body_len; /* bytes readable; release by the fill, acquire by readers */
     struct chunk *first, *last;
-    struct object *body_owner; /* the chunks are this object's (a freshened head over an old body); a reference */
-    _Atomic uint64_t charged;  /* bytes accounted for this object, allocator slack included */
+    struct object *body_owner;   /* the chunks are this object's (a freshened head over an old body); a reference */
+    _Atomic uint64_t charged;    /* bytes accounted for this object, allocator slack included */
     struct reclaim_node waiting; /* the memory tier's: waits for a grace period */
 };
 

@@ -169,19 +169,15 @@ static enum exchange_verdict connect_failed(struct exchange *x, int error)
 {
     timer_clear(&x->timer);
     switch (error) {
-    case ETIMEDOUT:
-        return next_attempt(x, EXCHANGE_CONNECTION_TIMEOUT, "connecting took too long");
+    case ETIMEDOUT: return next_attempt(x, EXCHANGE_CONNECTION_TIMEOUT, "connecting took too long");
     case ENETUNREACH:
     case EHOSTUNREACH:
     case EADDRNOTAVAIL:
-    case EAFNOSUPPORT:
-        return next_attempt(x, EXCHANGE_UNROUTABLE, "there is no way to the origin's address");
+    case EAFNOSUPPORT: return next_attempt(x, EXCHANGE_UNROUTABLE, "there is no way to the origin's address");
     case ECONNRESET:
         return next_attempt(x, EXCHANGE_CONNECTION_TERMINATED, "the connection was reset while connecting");
-    case ECONNREFUSED:
-        return next_attempt(x, EXCHANGE_CONNECTION_REFUSED, "connection refused");
-    default:
-        return next_attempt(x, EXCHANGE_INTERNAL, "no socket could be opened");
+    case ECONNREFUSED: return next_attempt(x, EXCHANGE_CONNECTION_REFUSED, "connection refused");
+    default: return next_attempt(x, EXCHANGE_INTERNAL, "no socket could be opened");
     }
 }
 
@@ -249,9 +245,11 @@ static enum exchange_verdict step_tls(struct exchange *x)
         enum tls_failure failure = tls_failure(tls);
 
         text_put(&text, view_first(view_str(tls_failure_text(tls)), sizeof(why) - 1));
-        return next_attempt(x, failure == TLS_CERTIFICATE ? EXCHANGE_TLS_CERTIFICATE
-                               : failure == TLS_ALERT     ? EXCHANGE_TLS_ALERT
-                                                          : EXCHANGE_TLS_PROTOCOL, text_str(&text));
+        return next_attempt(x,
+                            failure == TLS_CERTIFICATE ? EXCHANGE_TLS_CERTIFICATE
+                            : failure == TLS_ALERT     ? EXCHANGE_TLS_ALERT
+                                                       : EXCHANGE_TLS_PROTOCOL,
+                            text_str(&text));
     }
     return next_attempt(x, EXCHANGE_CONNECTION_TERMINATED, "the connection ended during the TLS handshake");
 }
@@ -305,9 +303,7 @@ static void phase_timed_out(struct exchange *x)
     bool writing = x->step == X_SEND || x->write_blocked;
 
     switch (x->step) {
-    case X_ACQUIRE:
-        exchange_fail(x, EXCHANGE_CONNECTION_LIMIT, "no connection became free in time");
-        break;
+    case X_ACQUIRE: exchange_fail(x, EXCHANGE_CONNECTION_LIMIT, "no connection became free in time"); break;
     case X_SEND:
     case X_HEAD:
         exchange_fail(x, writing ? EXCHANGE_CONNECTION_WRITE_TIMEOUT : EXCHANGE_RESPONSE_TIMEOUT,
@@ -317,8 +313,7 @@ static void phase_timed_out(struct exchange *x)
         if (x->read_waiting)
             exchange_fail(x, EXCHANGE_CONNECTION_READ_TIMEOUT, "the response stopped coming");
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -327,9 +322,11 @@ static void total_timed_out(struct exchange *x)
     bool connecting = x->step < X_SEND, body = x->step == X_BODY;
 
     if (x->step < X_TUNNEL)
-        exchange_fail(x, connecting ? EXCHANGE_CONNECTION_TIMEOUT
-                         : body     ? EXCHANGE_CONNECTION_READ_TIMEOUT
-                                    : EXCHANGE_RESPONSE_TIMEOUT, "the exchange took too long altogether");
+        exchange_fail(x,
+                      connecting ? EXCHANGE_CONNECTION_TIMEOUT
+                      : body     ? EXCHANGE_CONNECTION_READ_TIMEOUT
+                                 : EXCHANGE_RESPONSE_TIMEOUT,
+                      "the exchange took too long altogether");
 }
 
 static void drive(struct exchange *x)
@@ -338,31 +335,18 @@ static void drive(struct exchange *x)
 
     do {
         switch (x->step) {
-        case X_ACQUIRE:
-            v = step_acquire(x);
-            break;
-        case X_RESOLVE:
-            v = step_resolve(x);
-            break;
-        case X_CONNECT:
-            v = step_connect(x);
-            break;
-        case X_TLS:
-            v = step_tls(x);
-            break;
-        case X_SEND:
-            v = exchange_step_send(x);
-            break;
-        case X_HEAD:
-            v = exchange_step_head(x);
-            break;
+        case X_ACQUIRE: v = step_acquire(x); break;
+        case X_RESOLVE: v = step_resolve(x); break;
+        case X_CONNECT: v = step_connect(x); break;
+        case X_TLS: v = step_tls(x); break;
+        case X_SEND: v = exchange_step_send(x); break;
+        case X_HEAD: v = exchange_step_head(x); break;
         case X_BODY:
         case X_INTERIM:
             exchange_flush(x);
             v = X_WAIT;
             break;
-        default:
-            v = X_WAIT;
+        default: v = X_WAIT;
         }
     } while (v == X_CONTINUE);
 }

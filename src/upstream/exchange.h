@@ -31,12 +31,12 @@ enum exchange_state {
 
 struct exchange_request {
     enum http_method method;
-    struct view head;      /* request line, fields, empty line; borrowed until exchange_close() */
-    enum http_body body;   /* NONE, LENGTH or CHUNKED, as the head says */
+    struct view head;        /* request line, fields, empty line; borrowed until exchange_close() */
+    enum http_body body;     /* NONE, LENGTH or CHUNKED, as the head says */
     uint64_t content_length; /* for LENGTH */
-    bool replayable;       /* idempotent: may be sent again on a fresh connection (RFC 9110 §9.2.2) */
-    bool upgrade;          /* the head asks for an Upgrade: a 101 is expected, the connection must not be shared */
-    bool want_interim;     /* show 1xx heads; otherwise they are dropped */
+    bool replayable;         /* idempotent: may be sent again on a fresh connection (RFC 9110 §9.2.2) */
+    bool upgrade;            /* the head asks for an Upgrade: a 101 is expected, the connection must not be shared */
+    bool want_interim;       /* show 1xx heads; otherwise they are dropped */
 };
 
 /* Starts at once, on the pool of owner->loop. 0 or -ENOMEM; every other failure is told by the state. The owner is woken after
@@ -96,9 +96,9 @@ const char *exchange_error_detail(const struct exchange *x);
 
 struct exchange_timing {
     uint32_t queue_us, dns_us, connect_us, tls_us; /* of the last attempt; 0 when reused */
-    uint32_t first_byte_us; /* exchange_start to the first byte of the response */
-    uint32_t server;        /* index in the upstream */
-    uint8_t attempts;       /* connections tried */
+    uint32_t first_byte_us;                        /* exchange_start to the first byte of the response */
+    uint32_t server;                               /* index in the upstream */
+    uint8_t attempts;                              /* connections tried */
     bool reused;
 };
 const struct exchange_timing *exchange_timing(const struct exchange *x);

@@ -182,7 +182,7 @@ static ssize_t write_chunk(struct exchange *x, const struct iovec *iov, int coun
     used = 1 + clip(iov, count, x->chunk_left, pieces + 1, &data);
     crlf = data == x->chunk_left ? 2 : 0;
     if (crlf)
-        pieces[used++] = (struct iovec){ (char *)(uintptr_t)"\r\n", 2 };
+        pieces[used++] = (struct iovec){ (char *)(uintptr_t) "\r\n", 2 };
     n = framed ? send_pieces(x, pieces, used) : send_pieces(x, pieces + 1, used - 1);
     if (n < 0)
         return n;

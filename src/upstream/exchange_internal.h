@@ -44,14 +44,14 @@ struct exchange {
     struct dns_waiter dns;
     struct dns_answer addresses;
     unsigned address, server, servers_tried;
-    bool fresh;       /* an idle connection will not do: it is a retry */
+    bool fresh; /* an idle connection will not do: it is a retry */
     uint8_t retries;
     enum exchange_error attempt_error; /* of the last attempt to connect */
 
     /* the request on its way */
     struct iovec out[8]; /* bytes of ours still to be sent, in order, before anything of the owner's */
     int out_at, out_count;
-    char frame[20];      /* the size line of the present chunk */
+    char frame[20]; /* the size line of the present chunk */
     uint8_t frame_at, frame_len;
     uint64_t chunk_left, body_left;
     struct view trailers_out;
@@ -65,7 +65,7 @@ struct exchange {
     uint32_t block_cap, block_at;
     uint64_t left; /* of a body with known length */
     struct http1_chunked decoder;
-    size_t run;    /* decoded bytes at the front of the input */
+    size_t run; /* decoded bytes at the front of the input */
     bool mid_chunk, read_waiting, have_head;
     struct text trailers;
 

@@ -57,8 +57,7 @@ unsigned pool_pick_server(struct pool *pool)
 
 static bool below_limit(const struct pool *pool)
 {
-    return pool->upstream->loop_connections == 0 ||
-           pool_counter(pool, POOL_OPEN) < pool->upstream->loop_connections;
+    return pool->upstream->loop_connections == 0 || pool_counter(pool, POOL_OPEN) < pool->upstream->loop_connections;
 }
 
 static void wake_first(struct pool *pool)

@@ -9,10 +9,10 @@
 #include <stdatomic.h>
 
 struct upstream_server {
-    char *host;        /* NUL-terminated, without brackets */
-    char *tls_name;    /* sent and checked in TLS */
-    char *name;        /* "host:port" */
-    char *authority;   /* as a Host field says it */
+    char *host;      /* NUL-terminated, without brackets */
+    char *tls_name;  /* sent and checked in TLS */
+    char *name;      /* "host:port" */
+    char *authority; /* as a Host field says it */
     uint16_t port;
     bool tls;
 };
@@ -22,11 +22,11 @@ struct pool;
 struct upstream {
     struct upstream_options options; /* name points to our copy; servers and tls are not kept */
     char *name;
-    struct tls_context *tls;         /* NULL when no server wants it */
-    uint32_t loop_connections;       /* limit of one loop */
+    struct tls_context *tls;   /* NULL when no server wants it */
+    uint32_t loop_connections; /* limit of one loop */
     unsigned server_count;
     struct upstream_server servers[UPSTREAM_SERVERS_MAX];
-    _Atomic(struct pool *) pools[];  /* by loop index */
+    _Atomic(struct pool *) pools[]; /* by loop index */
 };
 
 /* Written by the pool's loop alone, read by whoever prints metrics. */
@@ -36,8 +36,8 @@ enum pool_counter {
     POOL_REUSES,
     POOL_RETRIES,
     POOL_CONNECT_FAILURES,
-    POOL_OPEN, /* gauge: connections, idle ones included */
-    POOL_IDLE, /* gauge */
+    POOL_OPEN,    /* gauge: connections, idle ones included */
+    POOL_IDLE,    /* gauge */
     POOL_WAITING, /* gauge */
     POOL_BYTES_IN,
     POOL_BYTES_OUT,
@@ -64,11 +64,11 @@ struct pool {
 struct conn {
     struct sock sock;
     struct pool *pool;
-    struct node link;    /* in its server's idle list */
-    struct task task;    /* watches it while it is idle */
+    struct node link; /* in its server's idle list */
+    struct task task; /* watches it while it is idle */
     struct timer timer;
     unsigned server;
-    uint32_t requests;   /* started on it */
+    uint32_t requests; /* started on it */
     bool idle;
 };
 

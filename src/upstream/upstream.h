@@ -10,9 +10,9 @@
 #define UPSTREAM_SERVERS_MAX 32u
 
 struct upstream_timeouts { /* milliseconds; 0: none */
-    uint32_t queue_ms;      /* for a free connection when max_connections is reached */
+    uint32_t queue_ms;     /* for a free connection when max_connections is reached */
     uint32_t dns_ms;
-    uint32_t connect_ms;    /* one attempt, one address */
+    uint32_t connect_ms; /* one attempt, one address */
     uint32_t tls_ms;
     uint32_t first_byte_ms; /* from the request sent to the first byte of the answer */
     uint32_t idle_ms;       /* between two reads, or two writes */
@@ -20,18 +20,18 @@ struct upstream_timeouts { /* milliseconds; 0: none */
 };
 
 struct upstream_options {
-    const char *name;          /* for metrics and messages */
-    const char *const *servers;/* "http://host[:port]" or "https://host[:port]", no path */
+    const char *name;           /* for metrics and messages */
+    const char *const *servers; /* "http://host[:port]" or "https://host[:port]", no path */
     unsigned server_count;
-    unsigned loops;            /* number of loops that may use it; loop_index() < loops */
+    unsigned loops; /* number of loops that may use it; loop_index() < loops */
     struct tls_options tls;
-    const char *tls_name;      /* sent and checked instead of the server's host; NULL: the host */
-    uint32_t max_connections;  /* of the process, shared out evenly over the loops; 0: no limit */
-    uint32_t max_waiting;      /* exchanges queued for a connection, per loop */
-    uint32_t max_idle;         /* idle keep-alive connections, per loop; 0: no keep-alive */
-    uint32_t idle_timeout_ms;  /* of an idle connection */
-    uint32_t max_requests;     /* per connection; 0: no limit */
-    size_t head_max;           /* bytes of a response head */
+    const char *tls_name;     /* sent and checked instead of the server's host; NULL: the host */
+    uint32_t max_connections; /* of the process, shared out evenly over the loops; 0: no limit */
+    uint32_t max_waiting;     /* exchanges queued for a connection, per loop */
+    uint32_t max_idle;        /* idle keep-alive connections, per loop; 0: no keep-alive */
+    uint32_t idle_timeout_ms; /* of an idle connection */
+    uint32_t max_requests;    /* per connection; 0: no limit */
+    size_t head_max;          /* bytes of a response head */
     struct upstream_timeouts timeouts;
 };
 
@@ -82,15 +82,15 @@ enum exchange_error {
 
 /* Sums over the loops; any thread, while no loop is being closed. */
 struct upstream_stats {
-    uint64_t exchanges;     /* started */
-    uint64_t connects;      /* connections established */
-    uint64_t reuses;        /* exchanges that found an idle connection */
-    uint64_t retries;       /* requests sent again on a fresh connection */
+    uint64_t exchanges;        /* started */
+    uint64_t connects;         /* connections established */
+    uint64_t reuses;           /* exchanges that found an idle connection */
+    uint64_t retries;          /* requests sent again on a fresh connection */
     uint64_t connect_failures; /* attempts, including those a later attempt made good */
     uint64_t failures[EXCHANGE_ERROR_COUNT];
-    uint64_t active;        /* connections in use now */
-    uint64_t idle;          /* idle connections now */
-    uint64_t waiting;       /* exchanges queued now */
+    uint64_t active;              /* connections in use now */
+    uint64_t idle;                /* idle connections now */
+    uint64_t waiting;             /* exchanges queued now */
     uint64_t bytes_in, bytes_out; /* bodies */
 };
 void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret);

@@ -28,9 +28,9 @@
 struct watched {
     int epfd;
     struct epoll_event event;
-    bool stream;    /* a connected or connecting TCP or Unix socket */
+    bool stream; /* a connected or connecting TCP or Unix socket */
     bool listening;
-    bool dead;      /* a reset was made up: nothing comes or goes any more */
+    bool dead; /* a reset was made up: nothing comes or goes any more */
 };
 
 static struct watched fds[FDS_MAX];
@@ -124,15 +124,12 @@ static enum fate draw_fate(struct watched *w, int fd, bool reading)
     if (roll >= percent)
         return FATE_REAL;
     switch (draw(6)) {
-    case 0:
-        errno = EINTR;
-        return FATE_ERROR;
+    case 0: errno = EINTR; return FATE_ERROR;
     case 1:
         edge(fd);
         errno = EAGAIN;
         return FATE_ERROR;
-    default:
-        return FATE_SHORT;
+    default: return FATE_SHORT;
     }
 }
 
@@ -152,15 +149,13 @@ ssize_t recv(int fd, void *memory, size_t len, int flags)
     if (!w || len == 0 || flags & MSG_PEEK)
         return real_recv(fd, memory, len, flags);
     switch (draw_fate(w, fd, true)) {
-    case FATE_ERROR:
-        return -1;
+    case FATE_ERROR: return -1;
     case FATE_SHORT:
         got = real_recv(fd, memory, draw_len(len), flags);
         if (got >= 0)
             edge(fd); /* there may be more, or the end */
         return got;
-    case FATE_REAL:
-        break;
+    case FATE_REAL: break;
     }
     return real_recv(fd, memory, len, flags);
 }
@@ -197,13 +192,9 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
     if (!w || total == 0)
         return real_sendmsg(fd, message, flags);
     switch (draw_fate(w, fd, false)) {
-    case FATE_ERROR:
-        return -1;
-    case FATE_SHORT:
-        shorten(message, draw_len(total), &less, iov);
-        return real_sendmsg(fd, &less, flags);
-    case FATE_REAL:
-        break;
+    case FATE_ERROR: return -1;
+    case FATE_SHORT: shorten(message, draw_len(total), &less, iov); return real_sendmsg(fd, &less, flags);
+    case FATE_REAL: break;
     }
     return real_sendmsg(fd, message, flags);
 }

@@ -238,7 +238,8 @@ static void a_token_is_enough_for_a_page(void **state)
 {
     (void)state;
     assert_int_equal(ask_with("POST", "/purge?all=1", "Origin", "http://evil.example", false), 401);
-    assert_int_equal(ask_with("POST", "/purge?all=1", "Authorization", "Bearer s3cret\r\nOrigin: http://a", false), 200);
+    assert_int_equal(ask_with("POST", "/purge?all=1", "Authorization", "Bearer s3cret\r\nOrigin: http://a", false),
+                     200);
 }
 
 /* A stored response is explained: key, source of its lifetime, and arithmetic that adds up. */

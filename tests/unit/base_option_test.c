@@ -18,7 +18,10 @@ static void ranges(void **state)
     };
     struct option_cidr all[] = { { { 0 }, 0 } };
     struct option_cidrs some = { items, ARRAY_LEN(items) }, none = { NULL, 0 }, every = { all, 1 };
-    static const struct { uint8_t address[16]; bool in; } cases[] = {
+    static const struct {
+        uint8_t address[16];
+        bool in;
+    } cases[] = {
         { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 255, 1, 2 }, true },
         { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 11, 0, 0, 0 }, false },
         { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1 }, false },

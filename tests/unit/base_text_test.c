@@ -83,7 +83,10 @@ static void printf_truncates_nothing(void **state)
 static void json_forms(void **state)
 {
     /* Quotes, controls and all forms of valid and broken UTF-8 (RFC 3629, RFC 8259 §7). */
-    static const struct { struct view in; const char *out; } cases[] = {
+    static const struct {
+        struct view in;
+        const char *out;
+    } cases[] = {
         { { "", 0 }, "\"\"" },
         { { "a\"b\\c/", 6 }, "\"a\\\"b\\\\c/\"" },
         { { "\0\n\x1f\x7f", 4 }, "\"\\u0000\\u000a\\u001f\\u007f\"" },
@@ -91,14 +94,18 @@ static void json_forms(void **state)
         { { "\xe2\x82\xac", 3 }, "\"\xe2\x82\xac\"" },
         { { "\xf0\x9f\x98\x80", 4 }, "\"\xf0\x9f\x98\x80\"" },
         { { "\xf4\x8f\xbf\xbf", 4 }, "\"\xf4\x8f\xbf\xbf\"" },
-        { { "\x80", 1 }, "\"\\ufffd\"" },                                      /* lone continuation */
-        { { "\xc0\xaf", 2 }, "\"\\ufffd\\ufffd\"" },                          /* overlong slash */
-        { { "\xe0\x80\xaf", 3 }, "\"\\ufffd\\ufffd\\ufffd\"" },             /* overlong in three */
-        { { "\xed\xa0\x80", 3 }, "\"\\ufffd\\ufffd\\ufffd\"" },             /* surrogate */
+        { { "\x80", 1 }, "\"\\ufffd\"" },                                  /* lone continuation */
+        { { "\xc0\xaf", 2 }, "\"\\ufffd\\ufffd\"" },                       /* overlong slash */
+        { { "\xe0\x80\xaf", 3 }, "\"\\ufffd\\ufffd\\ufffd\"" },            /* overlong in three */
+        { { "\xed\xa0\x80", 3 }, "\"\\ufffd\\ufffd\\ufffd\"" },            /* surrogate */
         { { "\xf4\x90\x80\x80", 4 }, "\"\\ufffd\\ufffd\\ufffd\\ufffd\"" }, /* above U+10FFFF */
         { { "\xf5\x80", 2 }, "\"\\ufffd\\ufffd\"" },
-        { { "\xe2\x82", 2 }, "\"\\ufffd\\ufffd\"" },                          /* cut short */
-        { { "\xf0\x9f\x98" "a", 4 }, "\"\\ufffd\\ufffd\\ufffd" "a\"" },
+        { { "\xe2\x82", 2 }, "\"\\ufffd\\ufffd\"" }, /* cut short */
+        { { "\xf0\x9f\x98"
+            "a",
+            4 },
+          "\"\\ufffd\\ufffd\\ufffd"
+          "a\"" },
         { { "\xff", 1 }, "\"\\ufffd\"" },
     };
 
@@ -149,11 +156,8 @@ static void json_any_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(overflow_sticks),
-        cmocka_unit_test(numbers),
-        cmocka_unit_test(printf_truncates_nothing),
-        cmocka_unit_test(json_forms),
-        cmocka_unit_test(json_any_bytes),
+        cmocka_unit_test(overflow_sticks), cmocka_unit_test(numbers),        cmocka_unit_test(printf_truncates_nothing),
+        cmocka_unit_test(json_forms),      cmocka_unit_test(json_any_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

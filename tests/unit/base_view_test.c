@@ -66,7 +66,11 @@ static void trim_and_cut(void **state)
 static void parse_u64(void **state)
 {
     /* Digits only; what does not fit saturates; on failure the output is untouched. */
-    static const struct { const char *text; bool ok; uint64_t value; } cases[] = {
+    static const struct {
+        const char *text;
+        bool ok;
+        uint64_t value;
+    } cases[] = {
         { "0", true, 0 },
         { "007", true, 7 },
         { "18446744073709551614", true, UINT64_MAX - 1 },
@@ -75,7 +79,12 @@ static void parse_u64(void **state)
         { "18446744073709551620", true, UINT64_MAX },
         { "99999999999999999999999999999999999", true, UINT64_MAX },
         { "99999999999999999999999999999999999x", false, 0 },
-        { "", false, 0 }, { "-1", false, 0 }, { "+1", false, 0 }, { " 1", false, 0 }, { "1 ", false, 0 }, { "1a", false, 0 },
+        { "", false, 0 },
+        { "-1", false, 0 },
+        { "+1", false, 0 },
+        { " 1", false, 0 },
+        { "1 ", false, 0 },
+        { "1a", false, 0 },
         { "\xb2", false, 0 },
     };
 
@@ -123,7 +132,7 @@ static void list_order(void **state)
     for (int i = 1; i < 5; i++)
         list_push(&list, &e[i].link);
     list_push_front(&list, &e[0].link);
-    LIST_EACH_SAFE(it, &list) {
+    LIST_EACH_SAFE (it, &list) {
         struct element *element = CONTAINER_OF(it, struct element, link);
 
         assert_int_equal(element->id, seen++);
@@ -146,8 +155,8 @@ static void list_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pieces),       cmocka_unit_test(folding_is_ascii), cmocka_unit_test(trim_and_cut),
-        cmocka_unit_test(parse_u64),    cmocka_unit_test(compare),          cmocka_unit_test(list_order),
+        cmocka_unit_test(pieces),    cmocka_unit_test(folding_is_ascii), cmocka_unit_test(trim_and_cut),
+        cmocka_unit_test(parse_u64), cmocka_unit_test(compare),          cmocka_unit_test(list_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,15 +2,22 @@
 
 #include "cache/conditional.h"
 
-#define DATE "Sun, 06 Nov 1994 08:49:37 GMT"    /* 784111777 */
+#define DATE "Sun, 06 Nov 1994 08:49:37 GMT" /* 784111777 */
 #define BEFORE "Sun, 06 Nov 1994 08:49:36 GMT"
-#define HEAD "HTTP/1.1 200 OK: fine\r\nDate: " DATE "\r\nETag: \"a\"\r\nCache-Control: max-age=1\r\nContent-Type: text/css\r\n" \
-             "X-A: 1\r\nx-a: 2\r\nSet-Cookie: mine\r\nVary: X\r\nLast-Modified: " BEFORE "\r\n"
+#define HEAD \
+    "HTTP/1.1 200 OK: fine\r\nDate: " DATE "\r\nETag: \"a\"\r\nCache-Control: max-age=1\r\nContent-Type: text/css\r\n" \
+    "X-A: 1\r\nx-a: 2\r\nSet-Cookie: mine\r\nVary: X\r\nLast-Modified: " BEFORE "\r\n"
 
 static void test_evaluate(void **state)
 {
     /* Proves the order of conditions and that unparsable ones change nothing (RFC 9110 §13.2.2). */
-    static const struct { const char *lines; const char *etag; int64_t modified_s; uint16_t status; enum condition result; } cases[] = {
+    static const struct {
+        const char *lines;
+        const char *etag;
+        int64_t modified_s;
+        uint16_t status;
+        enum condition result;
+    } cases[] = {
         { "", "\"a\"", 784111777, 200, COND_NONE },
         { "If-None-Match: \"a\"", "\"a\"", -1, 200, COND_NOT_MODIFIED },
         { "If-None-Match: W/\"a\"", "\"a\"", -1, 200, COND_NOT_MODIFIED },
@@ -39,7 +46,9 @@ static void test_evaluate(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct object_times times = { .response_ms = 784111777000, .date_s = 784111777, .last_modified_s = cases[i].modified_s };
+        struct object_times times = { .response_ms = 784111777000,
+                                      .date_s = 784111777,
+                                      .last_modified_s = cases[i].modified_s };
         struct message m;
         enum condition c = conditional_evaluate(message_of(&m, cases[i].lines), METHOD_GET, cases[i].status,
                                                 view_str(cases[i].etag), &times);
@@ -57,8 +66,9 @@ static void test_304_head(void **state)
 
     (void)state;
     conditional_304_head(VIEW(HEAD), &out);
-    assert_view(text_view(&out), "HTTP/1.1 304 Not Modified\r\nDate: " DATE "\r\nETag: \"a\"\r\nCache-Control: max-age=1\r\n"
-                                 "Vary: X\r\n");
+    assert_view(text_view(&out),
+                "HTTP/1.1 304 Not Modified\r\nDate: " DATE "\r\nETag: \"a\"\r\nCache-Control: max-age=1\r\n"
+                "Vary: X\r\n");
     out.len = 0;
     conditional_304_head(VIEW("HTTP/1.1 200 OK\r\nLast-Modified: " BEFORE "\r\n"), &out);
     assert_view(text_view(&out), "HTTP/1.1 304 Not Modified\r\nLast-Modified: " BEFORE "\r\n");
@@ -74,9 +84,11 @@ static void test_merge(void **state)
     struct text out = TEXT_ON(memory);
 
     (void)state;
-    message_of(&m, "Cache-Control: max-age=9\nX-A: 3\nETag: W/\"a\"\nContent-Length: 0\nContent-Type: text/html\nContent-Encoding: br\n"
-                   "Content-Range: bytes 0-1/2\nSet-Cookie: yours\nAge: 5\nConnection: X-Hop\nX-Hop: 1\nX-New: n\n"
-                   "Transfer-Encoding: chunked");
+    message_of(
+        &m,
+        "Cache-Control: max-age=9\nX-A: 3\nETag: W/\"a\"\nContent-Length: 0\nContent-Type: text/html\nContent-Encoding: br\n"
+        "Content-Range: bytes 0-1/2\nSet-Cookie: yours\nAge: 5\nConnection: X-Hop\nX-Hop: 1\nX-New: n\n"
+        "Transfer-Encoding: chunked");
     head_merge_304(VIEW(HEAD), &m.fields, &out);
     assert_view(text_view(&out), "HTTP/1.1 200 OK: fine\r\nDate: " DATE "\r\nETag: \"a\"\r\nContent-Type: text/css\r\n"
                                  "Set-Cookie: mine\r\nVary: X\r\nLast-Modified: " BEFORE "\r\n"

@@ -20,8 +20,11 @@ static void object_fill(struct object *o, const struct one *c)
     memset(o, 0, sizeof(*o));
     o->status = 200;
     atomic_store(&o->flags, c->flags);
-    o->times = (struct object_times){ .response_ms = NOW - c->age_s * S, .lifetime_ms = c->lifetime_s * S,
-                                      .swr_ms = c->swr_s * S, .sie_ms = c->sie_s * S, .last_modified_s = -1 };
+    o->times = (struct object_times){ .response_ms = NOW - c->age_s * S,
+                                      .lifetime_ms = c->lifetime_s * S,
+                                      .swr_ms = c->swr_s * S,
+                                      .sie_ms = c->sie_s * S,
+                                      .last_modified_s = -1 };
 }
 
 static struct decision ask(const struct one *c, const struct decide_policy *policy, struct decide_input *input,
@@ -32,7 +35,9 @@ static struct decision ask(const struct one *c, const struct decide_policy *poli
 
     object_fill(object, c);
     cache_control_parse_request(message_of(&m, c->request), &cc);
-    *input = (struct decide_input){ .stored = object, .method = METHOD_GET, .request = &cc, .policy = policy, .now_ms = NOW };
+    *input = (struct decide_input){
+        .stored = object, .method = METHOD_GET, .request = &cc, .policy = policy, .now_ms = NOW
+    };
     return status == RESULT_NONE ? decide(input) : decide_on_error(input, (uint16_t)status);
 }
 
@@ -62,7 +67,8 @@ static void test_wishes_and_windows(void **state)
         { "", 0, 61, 60, 5, -1, VERDICT_STALE_SERVE, WHY_STALE_REVALIDATE },
         { "", 0, 65, 60, 5, -1, VERDICT_REVALIDATE, WHY_EXPIRED },
         { "", 0, 61, 60, 0, -1, VERDICT_REVALIDATE, WHY_EXPIRED },
-        { "", OBJECT_MUST_REVALIDATE, 61, 60, 5, -1, VERDICT_STALE_SERVE, WHY_STALE_REVALIDATE }, /* s-maxage with its own swr */
+        { "", OBJECT_MUST_REVALIDATE, 61, 60, 5, -1, VERDICT_STALE_SERVE,
+          WHY_STALE_REVALIDATE }, /* s-maxage with its own swr */
         { "", OBJECT_NO_CACHE, 1, 60, 0, 0, VERDICT_REVALIDATE, WHY_NO_CACHE },
         { CC "max-stale", OBJECT_NO_CACHE, 1, 60, 0, 0, VERDICT_REVALIDATE, WHY_NO_CACHE },
         { CC "no-cache", 0, 10, 60, -1, -1, VERDICT_REVALIDATE, WHY_REQUEST_NO_CACHE },
@@ -142,7 +148,9 @@ static void test_errors(void **state)
 static void test_guarantees(void **state)
 {
     /* Proves what each guarantee adds or forbids. */
-    static const struct one stale = { "", OBJECT_MUST_REVALIDATE, 999999, 60, 0, 0, VERDICT_STALE_SERVE, WHY_STALE_AVAILABLE };
+    static const struct one stale = {
+        "", OBJECT_MUST_REVALIDATE, 999999, 60, 0, 0, VERDICT_STALE_SERVE, WHY_STALE_AVAILABLE
+    };
     static const struct one past = { "", 0, 70, 60, 100, 100, VERDICT_REVALIDATE, WHY_STALE_BOUND };
     static const struct one within = { "", 0, 64, 60, 100, 100, VERDICT_STALE_SERVE, WHY_STALE_REVALIDATE };
     static const struct one past_error = { "", 0, 70, 60, 100, 100, VERDICT_REFUSE, WHY_STALE_BOUND };

@@ -144,9 +144,20 @@ static int start_with(struct reader *r, const char *fields, struct object *store
 {
     const struct parsed *p = parse(fields);
     struct fill_request request = {
-        .context = &context, .keep = &keeper, .policy = &policy, .upstream = upstream, .request = &p->request,
-        .request_bytes = p->bytes, .scheme = VIEW("http"), .key = key, .url = VIEW("http://o/a"), .head = p->bytes,
-        .newest_seen = stored, .stored = stored, .shared = shared, .background = !r,
+        .context = &context,
+        .keep = &keeper,
+        .policy = &policy,
+        .upstream = upstream,
+        .request = &p->request,
+        .request_bytes = p->bytes,
+        .scheme = VIEW("http"),
+        .key = key,
+        .url = VIEW("http://o/a"),
+        .head = p->bytes,
+        .newest_seen = stored,
+        .stored = stored,
+        .shared = shared,
+        .background = !r,
     };
     struct task background, *task = r ? &r->task : &background;
     struct fill_reader *none;
@@ -308,9 +319,12 @@ static void test_coalescing(void **state)
 {
     /* One origin request serves those who came before the head and those who came in the body; then it is stored. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 1000003\r\nCache-Control: max-age=60\r\n") "abc", 0 },
-        { OP_GATE, NULL, 0 }, { OP_FILL, NULL, 1000000 }, { OP_END, NULL, 0 },
+        { OP_GATE, NULL, 0 },
+        { OP_FILL, NULL, 1000000 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -340,9 +354,12 @@ static void test_starter_leaves(void **state)
 {
     /* When the first one leaves the others lose nothing. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 900000\r\nCache-Control: max-age=60\r\n"), 0 },
-        { OP_GATE, NULL, 0 }, { OP_FILL, NULL, 900000 }, { OP_END, NULL, 0 },
+        { OP_GATE, NULL, 0 },
+        { OP_FILL, NULL, 900000 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -362,9 +379,11 @@ static void test_all_leave(void **state)
 {
     /* A fill nobody wants is given up: its origin connection closes, nothing is stored. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 900000\r\nCache-Control: max-age=60\r\n") "abc", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
 
@@ -390,9 +409,12 @@ static void test_nearly_complete(void **state)
 {
     /* A fill that lacks little is finished for the cache although nobody reads. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 9000\r\nCache-Control: max-age=60\r\n"), 0 },
-        { OP_GATE, NULL, 0 }, { OP_FILL, NULL, 9000 }, { OP_END, NULL, 0 },
+        { OP_GATE, NULL, 0 },
+        { OP_FILL, NULL, 9000 },
+        { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
 
@@ -418,8 +440,10 @@ static void test_crowd(void **state)
 {
     /* The number of readers is bounded, and a join without memory is told. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 2\r\nCache-Control: max-age=60\r\n") "ok", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, HEAD("Content-Length: 2\r\nCache-Control: max-age=60\r\n") "ok", 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -454,8 +478,10 @@ static void test_pass_marker(void **state)
 {
     /* An answer that may not be shared is told at once to those who joined, leaves a marker, and nobody new joins. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 2\r\nCache-Control: no-store\r\n") "ok", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, HEAD("Content-Length: 2\r\nCache-Control: no-store\r\n") "ok", 0 },
+        { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
 
@@ -490,9 +516,12 @@ static void test_vary(void **state)
 {
     /* Once Vary is known only those with the same values join. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 2\r\nVary: Accept-Language\r\nCache-Control: max-age=60\r\n"), 0 },
-        { OP_GATE, NULL, 0 }, { OP_SEND, "ok", 0 }, { OP_END, NULL, 0 },
+        { OP_GATE, NULL, 0 },
+        { OP_SEND, "ok", 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -547,9 +576,12 @@ static void test_doom(void **state)
 {
     /* A purge while the fill is in flight: its readers get all, it is not stored, and nobody joins it any more. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 5\r\nCache-Control: max-age=60\r\n") "ab", 0 },
-        { OP_GATE, NULL, 0 }, { OP_SEND, "cde", 0 }, { OP_END, NULL, 0 },
+        { OP_GATE, NULL, 0 },
+        { OP_SEND, "cde", 0 },
+        { OP_END, NULL, 0 },
     };
     static void (*const ways[])(void) = { begin_doom, begin_doom_by_url, begin_doom_early };
     struct memory_stats stats;
@@ -593,9 +625,11 @@ static void test_window(void **state)
 {
     /* A body that is not stored is never held whole: it runs at most a window ahead of its reader, and still ends. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 4000000\r\nCache-Control: no-store\r\n"), 0 },
-        { OP_FILL, NULL, PASSED_BODY }, { OP_END, NULL, 0 },
+        { OP_FILL, NULL, PASSED_BODY },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -616,7 +650,7 @@ static void test_outgrown(void **state)
 {
     /* A body of unknown length that outgrows what may be stored still reaches all who read it. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, HEAD("Cache-Control: max-age=60\r\n"), 0 },
+        { OP_ACCEPT, NULL, 0 },     { OP_READ_HEAD, NULL, 0 }, { OP_SEND, HEAD("Cache-Control: max-age=60\r\n"), 0 },
         { OP_FILL, NULL, 3000000 }, { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
@@ -643,8 +677,10 @@ static void test_cut_body(void **state)
 {
     /* A body cut short: readers keep what came and are told; nothing is stored. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 10\r\nCache-Control: max-age=60\r\n") "half.", 0 }, { OP_CLOSE, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, HEAD("Content-Length: 10\r\nCache-Control: max-age=60\r\n") "half.", 0 },
+        { OP_CLOSE, NULL, 0 },
         { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
@@ -665,7 +701,10 @@ static void test_no_answer(void **state)
 {
     /* No usable answer: an error with its kind, for all who wait. */
     static const struct op garbage[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "SSH-2.0-x\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "SSH-2.0-x\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -709,11 +748,14 @@ static void test_freshen(void **state)
 {
     /* A 304 gives the stored body a new head: readers see both, and memory has the fresh form alone. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 4\r\nETag: \"1\"\r\nX-A: old\r\nX-B: kept\r\nCache-Control: max-age=1\r\n") "body", 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND,
+          HEAD("Content-Length: 4\r\nETag: \"1\"\r\nX-A: old\r\nX-B: kept\r\nCache-Control: max-age=1\r\n") "body", 0 },
         { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nX-A: new\r\nCache-Control: max-age=60\r\n\r\n", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -748,9 +790,12 @@ static void test_background(void **state)
 {
     /* A fill that nobody reads replaces the stored object. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 3\r\nCache-Control: max-age=1\r\n") "one", 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, HEAD("Content-Length: 3\r\nCache-Control: max-age=60\r\n") "two", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, HEAD("Content-Length: 3\r\nCache-Control: max-age=1\r\n") "one", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, HEAD("Content-Length: 3\r\nCache-Control: max-age=60\r\n") "two", 0 },
+        { OP_END, NULL, 0 },
     };
     struct memory_stats stats;
 
@@ -779,9 +824,12 @@ static void test_faults(void **state)
 {
     /* Whichever allocation fails, every reader comes to an end and nothing is lost: all of it or an error. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Transfer-Encoding: chunked\r\nCache-Control: max-age=60\r\n") "30d40\r\n", 0 },
-        { OP_FILL, NULL, 200000 }, { OP_SEND, "\r\n0\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_FILL, NULL, 200000 },
+        { OP_SEND, "\r\n0\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
     unsigned whole = 0;
 
@@ -889,9 +937,11 @@ static void test_far_leave(void **state)
 {
     /* A message from another loop that arrives after its fill has ended touches nothing. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, HEAD("Content-Length: 900000\r\nCache-Control: max-age=60\r\n") "abc", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -908,7 +958,7 @@ static void test_far_reads(void **state)
 {
     /* A reader on another loop gets every byte, of a stored body and of one that outgrows its storage. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, HEAD("Cache-Control: max-age=60\r\n"), 0 },
+        { OP_ACCEPT, NULL, 0 },     { OP_READ_HEAD, NULL, 0 }, { OP_SEND, HEAD("Cache-Control: max-age=60\r\n"), 0 },
         { OP_FILL, NULL, 3000000 }, { OP_END, NULL, 0 },
     };
 
@@ -928,10 +978,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-        T(test_coalescing), T(test_starter_leaves), T(test_all_leave),  T(test_nearly_complete), T(test_crowd),
-        T(test_pass_marker), T(test_vary),          T(test_doom),       T(test_window),          T(test_outgrown),
-        T(test_cut_body),   T(test_no_answer),      T(test_freshen),    T(test_background),      T(test_faults),
-        T(test_far_leave),  T(test_far_reads),
+        T(test_coalescing),  T(test_starter_leaves), T(test_all_leave), T(test_nearly_complete), T(test_crowd),
+        T(test_pass_marker), T(test_vary),           T(test_doom),      T(test_window),          T(test_outgrown),
+        T(test_cut_body),    T(test_no_answer),      T(test_freshen),   T(test_background),      T(test_faults),
+        T(test_far_leave),   T(test_far_reads),
 #undef T
     };
 

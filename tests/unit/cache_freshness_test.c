@@ -21,7 +21,11 @@ static void test_order_of_sources(void **state)
 {
     /* Proves targeted > s-maxage > max-age > Expires - Date > route ttl > heuristic, and each trap in between. */
     static const struct {
-        const char *lines; uint16_t status; int64_t lifetime_s; enum freshness_source source; enum freshness_field field;
+        const char *lines;
+        uint16_t status;
+        int64_t lifetime_s;
+        enum freshness_source source;
+        enum freshness_field field;
     } cases[] = {
         { DATE "Cache-Control: max-age=5, s-maxage=7\nExpires: " LATER, 200, 7, FRESHNESS_S_MAXAGE, FRESHNESS_CC },
         { DATE "Cache-Control: max-age=5\nExpires: " LATER, 200, 5, FRESHNESS_MAX_AGE, FRESHNESS_CC },
@@ -36,9 +40,12 @@ static void test_order_of_sources(void **state)
         { "Expires: " LATER, 200, 60, FRESHNESS_EXPIRES, FRESHNESS_CC },
         { DATE "Cache-Control: max-age='5'\nExpires: " LATER, 200, 0, FRESHNESS_MAX_AGE, FRESHNESS_CC },
         { DATE "Cache-Control: max-age=99999999999", 200, CC_SECONDS_MAX, FRESHNESS_MAX_AGE, FRESHNESS_CC },
-        { DATE "CDN-Cache-Control: max-age=9\nCache-Control: no-store, s-maxage=1", 200, 9, FRESHNESS_MAX_AGE, FRESHNESS_CDN_CC },
-        { DATE "Doorstep-Cache-Control: max-age=3\nCDN-Cache-Control: max-age=9", 200, 3, FRESHNESS_MAX_AGE, FRESHNESS_DOORSTEP_CC },
-        { DATE "Doorstep-Cache-Control: x=\nCDN-Cache-Control: max-age=9", 200, 9, FRESHNESS_MAX_AGE, FRESHNESS_CDN_CC },
+        { DATE "CDN-Cache-Control: max-age=9\nCache-Control: no-store, s-maxage=1", 200, 9, FRESHNESS_MAX_AGE,
+          FRESHNESS_CDN_CC },
+        { DATE "Doorstep-Cache-Control: max-age=3\nCDN-Cache-Control: max-age=9", 200, 3, FRESHNESS_MAX_AGE,
+          FRESHNESS_DOORSTEP_CC },
+        { DATE "Doorstep-Cache-Control: x=\nCDN-Cache-Control: max-age=9", 200, 9, FRESHNESS_MAX_AGE,
+          FRESHNESS_CDN_CC },
         { DATE "CDN-Cache-Control:\nCache-Control: max-age=4", 200, 4, FRESHNESS_MAX_AGE, FRESHNESS_CC },
         { DATE "CDN-Cache-Control: foo\nExpires: " LATER, 200, 0, FRESHNESS_NONE, FRESHNESS_CDN_CC },
         { DATE "Last-Modified: " EARLIER, 200, 100, FRESHNESS_HEURISTIC, FRESHNESS_CC },
@@ -56,7 +63,8 @@ static void test_order_of_sources(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct freshness f = fresh_of(cases[i].lines, cases[i].status, &policy);
 
-        if (f.times.lifetime_ms != cases[i].lifetime_s * 1000 || f.source != cases[i].source || f.field != cases[i].field)
+        if (f.times.lifetime_ms != cases[i].lifetime_s * 1000 || f.source != cases[i].source ||
+            f.field != cases[i].field)
             fail_msg("case %zu: %lld ms, source %d, field %d\n%s", i, (long long)f.times.lifetime_ms, (int)f.source,
                      (int)f.field, cases[i].lines);
     }
@@ -87,7 +95,10 @@ static void test_route_times(void **state)
 static void test_age(void **state)
 {
     /* Proves corrected initial age: max(apparent, Age + delay), Age by its first member only, and residence on top. */
-    static const struct { const char *lines; int64_t request_ms, response_ms, initial_ms; } cases[] = {
+    static const struct {
+        const char *lines;
+        int64_t request_ms, response_ms, initial_ms;
+    } cases[] = {
         { DATE, NOW_MS, NOW_MS, 0 },
         { DATE "Age: 10", NOW_MS, NOW_MS, 10000 },
         { DATE "Age: 10, 20", NOW_MS, NOW_MS, 10000 },
@@ -101,7 +112,7 @@ static void test_age(void **state)
         { DATE "Age: 1", NOW_MS, NOW_MS + 2500, 3500 },
         { DATE, NOW_MS + 100000, NOW_MS + 100000, 100000 },
         { DATE "Age: 99", NOW_MS + 100000, NOW_MS + 102000, 102000 },
-        { DATE, NOW_MS + 900, NOW_MS + 1100, 200 }, /* made during the exchange: a new second is no second of age */
+        { DATE, NOW_MS + 900, NOW_MS + 1100, 200 },  /* made during the exchange: a new second is no second of age */
         { DATE, NOW_MS - 50000, NOW_MS - 50000, 0 }, /* the origin's clock is ahead */
         { "Age: 3", NOW_MS, NOW_MS, 3000 },
     };
@@ -126,7 +137,11 @@ static void test_age(void **state)
 static void test_windows_and_flags(void **state)
 {
     /* Proves that stale windows come from the response, then the route, and vanish where stale is forbidden. */
-    static const struct { const char *cc; int64_t swr_ms, sie_ms; uint32_t flags; } cases[] = {
+    static const struct {
+        const char *cc;
+        int64_t swr_ms, sie_ms;
+        uint32_t flags;
+    } cases[] = {
         { "max-age=1", 7000, 8000, 0 },
         { "max-age=1, stale-while-revalidate=2, stale-if-error=3", 2000, 3000, 0 },
         { "max-age=1, stale-while-revalidate=0", 0, 8000, 0 },
@@ -152,7 +167,8 @@ static void test_windows_and_flags(void **state)
         text_printf(&t, DATE "Cache-Control: %s", cases[i].cc);
         f = fresh_of(text_str(&t), 200, &policy);
         if (f.times.swr_ms != cases[i].swr_ms || f.times.sie_ms != cases[i].sie_ms || f.object_flags != cases[i].flags)
-            fail_msg("%s: %lld %lld %x", cases[i].cc, (long long)f.times.swr_ms, (long long)f.times.sie_ms, f.object_flags);
+            fail_msg("%s: %lld %lld %x", cases[i].cc, (long long)f.times.swr_ms, (long long)f.times.sie_ms,
+                     f.object_flags);
     }
     freshness_policy_init(&policy);
     assert_int_equal(fresh_of(DATE "Cache-Control: max-age=1", 200, &policy).times.swr_ms, -1);

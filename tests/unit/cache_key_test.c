@@ -2,15 +2,21 @@
 
 #include "cache/key.h"
 
-#define V(text) { text, sizeof(text) - 1 }
+#define V(text) \
+    { \
+        text, sizeof(text) - 1 \
+    }
 
 static struct view build(const struct key_rules *rules, enum http_method method, struct view scope, struct view query,
                          const char *lines, char memory[1024])
 {
     struct text out = text_make(memory, 1024);
     struct message m;
-    struct http_request r = { .method = method, .method_name = method == METHOD_POST ? VIEW("POST") : VIEW("GET"),
-                              .authority = VIEW("Example.COM:80"), .path = VIEW("/a"), .query = query };
+    struct http_request r = { .method = method,
+                              .method_name = method == METHOD_POST ? VIEW("POST") : VIEW("GET"),
+                              .authority = VIEW("Example.COM:80"),
+                              .path = VIEW("/a"),
+                              .query = query };
 
     message_of(&m, lines);
     r.fields = m.fields;
@@ -25,7 +31,11 @@ static void test_query_rules(void **state)
     static const struct key_rules plain = { 0 }, ignore = { .ignore_query = utm, .ignore_query_count = 2 },
                                   keeps = { .keep_query = keep, .keep_query_count = 2 }, sort = { .sort_query = true },
                                   none = { .ignore_query_all = true };
-    static const struct { const struct key_rules *rules; struct view query; const char *part; } cases[] = {
+    static const struct {
+        const struct key_rules *rules;
+        struct view query;
+        const char *part;
+    } cases[] = {
         { &plain, V("b=2&a=1&&"), "10:?b=2&a=1&&" },
         { &plain, { NULL, 0 }, "0:" },
         { &plain, { "", 0 }, "1:?" },
@@ -51,25 +61,34 @@ static void test_parts(void **state)
     /* Proves that parts cannot imitate each other, HEAD shares GET's key, and secrets are hashed. */
     static const struct view cookies[] = { V("sid") }, headers[] = { V("X-Plan") };
     static const struct key_rules plain = { 0 },
-                                  extra = { .cookies = cookies, .cookie_count = 1, .headers = headers, .header_count = 1 },
+                                  extra = { .cookies = cookies,
+                                            .cookie_count = 1,
+                                            .headers = headers,
+                                            .header_count = 1 },
                                   alias = { .host = V("main.example") };
     char a[1024], b[1024], tiny[8];
     struct view x;
     struct text out = TEXT_ON(a), small = TEXT_ON(tiny);
 
     (void)state;
-    assert_false(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a), build(&plain, METHOD_GET, VIEW("s3:GET"), VIEW_NONE, "", b)));
-    assert_true(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a), build(&plain, METHOD_HEAD, VIEW("s"), VIEW_NONE, "", b)));
-    assert_false(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a), build(&plain, METHOD_POST, VIEW("s"), VIEW_NONE, "", b)));
+    assert_false(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a),
+                         build(&plain, METHOD_GET, VIEW("s3:GET"), VIEW_NONE, "", b)));
+    assert_true(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a),
+                        build(&plain, METHOD_HEAD, VIEW("s"), VIEW_NONE, "", b)));
+    assert_false(view_eq(build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", a),
+                         build(&plain, METHOD_POST, VIEW("s"), VIEW_NONE, "", b)));
     x = build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: x=1; sid=hunter2\nX-Plan: gold", a);
     assert_null(memmem(x.ptr, x.len, "hunter2", 7));
     assert_null(memmem(x.ptr, x.len, "gold", 4));
-    assert_true(view_eq(x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: sid=hunter2\nx-plan: gold\nX-Z: 1", b)));
+    assert_true(
+        view_eq(x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: sid=hunter2\nx-plan: gold\nX-Z: 1", b)));
     assert_false(view_eq(x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: sid=other\nX-Plan: gold", b)));
     assert_false(view_eq(x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "X-Plan: gold", b)));
-    assert_false(view_eq(x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: sid=hunter2\nX-Plan: gold\nX-Plan: gold", b)));
+    assert_false(view_eq(
+        x, build(&extra, METHOD_GET, VIEW("s"), VIEW_NONE, "Cookie: sid=hunter2\nX-Plan: gold\nX-Plan: gold", b)));
     out.len = 0;
-    assert_int_equal(key_build_url(&plain, VIEW("s"), VIEW("http"), VIEW("example.com"), VIEW("/a"), VIEW_NONE, &out), 0);
+    assert_int_equal(key_build_url(&plain, VIEW("s"), VIEW("http"), VIEW("example.com"), VIEW("/a"), VIEW_NONE, &out),
+                     0);
     assert_true(view_eq(text_view(&out), build(&plain, METHOD_GET, VIEW("s"), VIEW_NONE, "", b)));
     assert_true(key_build_url(&plain, VIEW("scope"), VIEW("http"), VIEW("h"), VIEW("/"), VIEW_NONE, &small) < 0);
     assert_int_equal(small.len, 0);

@@ -17,15 +17,20 @@ struct one {
 
 static enum why ask(const struct one *c, const struct storable_policy *policy)
 {
-    struct http_request request = { .method = c->method, .authority = VIEW("Example.com:80"), .path = VIEW("/a"),
-                                    .query = VIEW("x=1") };
+    struct http_request request = {
+        .method = c->method, .authority = VIEW("Example.com:80"), .path = VIEW("/a"), .query = VIEW("x=1")
+    };
     struct freshness_policy times;
     struct freshness fresh;
     struct message in, out;
     char memory[512];
     struct text t = TEXT_ON(memory);
-    struct storable_input input = { .request = &request, .scheme = VIEW("http"), .status = c->status, .freshness = &fresh,
-                                    .policy = policy, .now_ms = NOW_MS };
+    struct storable_input input = { .request = &request,
+                                    .scheme = VIEW("http"),
+                                    .status = c->status,
+                                    .freshness = &fresh,
+                                    .policy = policy,
+                                    .now_ms = NOW_MS };
 
     freshness_policy_init(&times);
     message_of(&in, c->request);

@@ -5,7 +5,11 @@
 static void test_names(void **state)
 {
     /* Proves that names are folded, sorted, unique and bounded, and that `*` anywhere wins. */
-    static const struct { const char *lines; enum vary result; const char *names; } cases[] = {
+    static const struct {
+        const char *lines;
+        enum vary result;
+        const char *names;
+    } cases[] = {
         { "", VARY_NONE, "" },
         { "Vary:", VARY_NONE, "" },
         { "Vary: , ,", VARY_NONE, "" },
@@ -44,7 +48,10 @@ static bool same(const char *names, const char *a, const char *b)
 static void test_values(void **state)
 {
     /* Proves which spellings are one variant and which are two. */
-    static const struct { const char *names, *a, *b; bool same; } cases[] = {
+    static const struct {
+        const char *names, *a, *b;
+        bool same;
+    } cases[] = {
         { "foo", "Foo: 1", "foo:   1 ", true },
         { "foo", "Foo: 1", "Foo: 2", false },
         { "foo", "", "", true },
@@ -84,7 +91,8 @@ static void test_secrets_and_room(void **state)
     struct text out = TEXT_ON(memory), small = TEXT_ON(tiny);
 
     (void)state;
-    assert_true(vary_values(VIEW("authorization,cookie"), message_of(&m, "Cookie: sid=hunter2\nAuthorization: hunter2"), &out));
+    assert_true(
+        vary_values(VIEW("authorization,cookie"), message_of(&m, "Cookie: sid=hunter2\nAuthorization: hunter2"), &out));
     assert_null(memmem(out.ptr, out.len, "hunter2", 7));
     assert_false(vary_values(VIEW("foo"), message_of(&m, "Foo: longer"), &small));
 }

@@ -269,12 +269,13 @@ static void test_wrong_values(void **state)
     EXPECT("colour: mauve", 1, 9, "colour: \"mauve\" is unknown; allowed: red, green, blue");
     EXPECT("ranges: 10.0.0.1/8", 1, 9,
            "ranges: \"10.0.0.1/8\" has address bits behind the prefix; did you mean \"10.0.0.0/8\"?");
-    EXPECT("ranges: [x]", 1, 10,
-           "ranges[0]: \"x\" is not an address range such as 10.0.0.0/8, 192.0.2.7 or fd00::/8");
-    EXPECT("address: host:80", 1, 10,
-           "address: \"host:80\" is not an address such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/run/doorstep.sock");
+    EXPECT("ranges: [x]", 1, 10, "ranges[0]: \"x\" is not an address range such as 10.0.0.0/8, 192.0.2.7 or fd00::/8");
+    EXPECT(
+        "address: host:80", 1, 10,
+        "address: \"host:80\" is not an address such as 127.0.0.1:8080, [::1]:8080, :8080 or unix:/run/doorstep.sock");
     EXPECT("address: unix:x", 1, 10, "address: \"unix:x\" is not unix: with an absolute path of at most 107 bytes");
-    EXPECT("url: ftp://x", 1, 6, "url: \"ftp://x\" is not a URL such as http://10.0.0.5:3000 or https://example.com/base");
+    EXPECT("url: ftp://x", 1, 6,
+           "url: \"ftp://x\" is not a URL such as http://10.0.0.5:3000 or https://example.com/base");
     EXPECT("url: http://u@x", 1, 6,
            "url: \"http://u@x\" is not a plain URL: no user, query, fragment, spaces or non-ASCII characters");
 }
@@ -342,8 +343,8 @@ static void test_all_at_once(void **state)
     unsigned line = 0;
 
     (void)state;
-    assert_int_equal(load(&f, VIEW("map: {a: {tl: 1s, ttl: 1}}\nnumber: x\nlist:\n  - {ttl: 3}\n  - {ttl: 3s}\nflg: 1\n")),
-                     -EINVAL);
+    assert_int_equal(
+        load(&f, VIEW("map: {a: {tl: 1s, ttl: 1}}\nnumber: x\nlist:\n  - {ttl: 3}\n  - {ttl: 3s}\nflg: 1\n")), -EINVAL);
     assert_int_equal(f.report.count, 5);
     for (const struct conf_mistake *m = f.report.first; m; m = m->next) {
         assert_true(m->line >= line);
@@ -455,21 +456,11 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_addresses),
-        cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_containers),
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_wrong_values),
-        cmocka_unit_test(test_wrong_shapes),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_broken_text),
-        cmocka_unit_test(test_syntax_and_more),
-        cmocka_unit_test(test_all_at_once),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_set),
+        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_values),          cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_ranges),       cmocka_unit_test(test_containers),      cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_wrong_values), cmocka_unit_test(test_wrong_shapes),    cmocka_unit_test(test_names),
+        cmocka_unit_test(test_broken_text),  cmocka_unit_test(test_syntax_and_more), cmocka_unit_test(test_all_at_once),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_files),           cmocka_unit_test(test_set),
         cmocka_unit_test(test_memory),
     };
 

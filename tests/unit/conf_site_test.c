@@ -75,8 +75,10 @@ static void test_small(void **state)
 static void test_cross_checks(void **state)
 {
     (void)state;
-    expect(ROUTES "  - { match: '/*', upstream: ap }\n", 3, "routes[0].upstream: no upstream \"ap\"; did you mean \"app\"?");
-    expect(ROUTES "  - { match: '/*', upstream: zzzzz }\n", 3, "routes[0].upstream: no upstream \"zzzzz\" under upstreams");
+    expect(ROUTES "  - { match: '/*', upstream: ap }\n", 3,
+           "routes[0].upstream: no upstream \"ap\"; did you mean \"app\"?");
+    expect(ROUTES "  - { match: '/*', upstream: zzzzz }\n", 3,
+           "routes[0].upstream: no upstream \"zzzzz\" under upstreams");
     expect(ROUTES "  - { match: '/*', upstream: app }\n  - { match: '/*', upstream: app }\n", 4,
            "routes[1].match: can never be reached: routes[0] in line 3 has the same match");
     expect(ROUTES "  - { match: 'x', upstream: app }\n", 3,
@@ -87,7 +89,8 @@ static void test_cross_checks(void **state)
            "routes[0].max_stale: works with guarantee: bounded only");
     expect(ROUTES "  - { match: '/*', upstream: app, guarantee: session }\n", 3,
            "routes[0].guarantee: \"session\" is known, but not available in this version");
-    expect(ROUTES "  - { match: '/*', upstream: app, ttl_min: 2s, ttl_max: 1s }\n", 3, "routes[0].ttl_min: larger than ttl_max");
+    expect(ROUTES "  - { match: '/*', upstream: app, ttl_min: 2s, ttl_max: 1s }\n", 3,
+           "routes[0].ttl_min: larger than ttl_max");
     expect(APP "routes: []\n", 2, "routes: at least one route is needed, as in { match: \"/*\", upstream: app }");
     expect(APP, 1, "\"routes\" is missing");
     expect(ROUTES "  - { match: '/*', upstream: app }\nadmin: { listen: ':9180' }\n", 4,

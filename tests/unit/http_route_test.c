@@ -8,12 +8,18 @@
 
 #include "http/route.h"
 
-#define V(text) { text, sizeof(text) - 1 }
+#define V(text) \
+    { \
+        text, sizeof(text) - 1 \
+    }
 
 static void globs(void **state)
 {
     /* A star is any run, an empty one too; everything else is itself. */
-    static const struct { struct view pattern, text; bool match; } cases[] = {
+    static const struct {
+        struct view pattern, text;
+        bool match;
+    } cases[] = {
         { V("*"), V(""), true },
         { V("/*"), V("/"), true },
         { V("/*"), V(""), false },

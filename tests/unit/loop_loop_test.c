@@ -323,8 +323,7 @@ static void stages_run(struct task *task)
         close(p->peer);
         p->peer = -1;
         break;
-    default:
-        loop_stop(loop);
+    default: loop_stop(loop);
     }
     p->seen = 0;
 }

@@ -51,8 +51,10 @@ static void probe_end(struct probe *p)
 static void never_early_never_lost(void **state)
 {
     /* Whatever the distance, a timer has not fired one millisecond before its time and has 8 ms after. */
-    static const uint64_t distances[] = { 1, 3, 4, 5, 250, 255, 256, 257, 1000, 16383, 16384, 60000, 1048575, 1048576,
-                                          4000000, 67108864, 90000000, 400000000 };
+    static const uint64_t distances[] = {
+        1,     3,     4,     5,       250,     255,     256,      257,      1000,
+        16383, 16384, 60000, 1048575, 1048576, 4000000, 67108864, 90000000, 400000000
+    };
     uint64_t start = 1000003;
     struct timers wheel;
     struct probe p;

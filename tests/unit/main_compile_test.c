@@ -17,11 +17,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define UPSTREAMS "upstreams:\n  app: { servers: ['http://127.0.0.1:3000', 'http://127.0.0.1:3001'] }\n" \
-                  "  other: { servers: 'http://127.0.0.1:4000', host: 'o.example' }\n"
-#define ROUTES "routes:\n" \
-               "  - { match: '/*', upstream: app, stale_if_error: 7d }\n" \
-               "  - { match: '/assets/*', upstream: other, ttl: 1h, ttl_max: 2h, set_cookie: strip, body_limit: 5K, scope: t1 }\n"
+#define UPSTREAMS \
+    "upstreams:\n  app: { servers: ['http://127.0.0.1:3000', 'http://127.0.0.1:3001'] }\n" \
+    "  other: { servers: 'http://127.0.0.1:4000', host: 'o.example' }\n"
+#define ROUTES \
+    "routes:\n" \
+    "  - { match: '/*', upstream: app, stale_if_error: 7d }\n" \
+    "  - { match: '/assets/*', upstream: other, ttl: 1h, ttl_max: 2h, set_cookie: strip, body_limit: 5K, scope: t1 }\n"
 
 static struct metrics *metrics;
 static struct http_stats *stats;
@@ -108,7 +110,8 @@ static void unusable_upstream(void **state)
 
     (void)state;
     assert_true(compile("upstreams:\n  app: { servers: 'http://127.0.0.1:3000' }\n"
-                        "  tls: { servers: 'https://127.0.0.1:3000', tls: { ca: /no/such/file } }\n" "routes:\n  - { match: '/*', upstream: tls }\n",
+                        "  tls: { servers: 'https://127.0.0.1:3000', tls: { ca: /no/such/file } }\n"
+                        "routes:\n  - { match: '/*', upstream: tls }\n",
                         &config, &reason) < 0);
     assert_true(reason.len > 0);
 }

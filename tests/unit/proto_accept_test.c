@@ -6,7 +6,10 @@
 static void members(void **state)
 {
     /* Weights are at most three digits between 0 and 1 (RFC 9110 §12.4.2); what is none counts as refused. */
-    static const struct { const char *member, *value; unsigned quality; } cases[] = {
+    static const struct {
+        const char *member, *value;
+        unsigned quality;
+    } cases[] = {
         { "gzip", "gzip", 1000 },
         { "gzip;q=0.5", "gzip", 500 },
         { "gzip ; q=0.005", "gzip", 5 },
@@ -36,7 +39,10 @@ static void members(void **state)
 static void codings(void **state)
 {
     /* Names fold case, x-gzip is gzip, the star stands for what is not named, identity is there unless refused. */
-    static const struct { const char *lines; uint16_t quality[CODING_COUNT]; } cases[] = {
+    static const struct {
+        const char *lines;
+        uint16_t quality[CODING_COUNT];
+    } cases[] = {
         { "", { 1000, 0, 0, 0, 0 } },
         { "Accept-Encoding: GZIP, br;q=0.8", { 1000, 1000, 800, 0, 0 } },
         { "Accept-Encoding: x-gzip;q=0.3", { 1000, 300, 0, 0, 0 } },
@@ -65,7 +71,10 @@ static void codings(void **state)
 static void error_bodies(void **state)
 {
     /* JSON for those who rank it higher, HTML for those who name it, neither for curl. */
-    static const struct { const char *lines; bool json, html; } cases[] = {
+    static const struct {
+        const char *lines;
+        bool json, html;
+    } cases[] = {
         { "", false, false },
         { "Accept: */*", false, false },
         { "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", false, true },

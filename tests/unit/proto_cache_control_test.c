@@ -5,7 +5,11 @@
 static void test_list_form(void **state)
 {
     /* Proves how directives are split and which numbers count (RFC 9111 §4.2.1, §5.2). */
-    static const struct { const char *line; uint32_t flags; int64_t max_age, s_maxage; } cases[] = {
+    static const struct {
+        const char *line;
+        uint32_t flags;
+        int64_t max_age, s_maxage;
+    } cases[] = {
         { "max-age=3600", 0, 3600, -1 },
         { "Max-Age=3600, S-MAXAGE=10", 0, 3600, 10 },
         { "max-age=\"3600\"", 0, 3600, -1 },
@@ -31,7 +35,8 @@ static void test_list_form(void **state)
         { "no-cache=\"set-cookie, a\", max-age=5", CC_NO_CACHE, 5, -1 },
         { "private=\"x\"", CC_PRIVATE, -1, -1 },
         { "public, immutable, must-revalidate, proxy-revalidate, must-understand, no-transform",
-          CC_PUBLIC | CC_IMMUTABLE | CC_MUST_REVALIDATE | CC_PROXY_REVALIDATE | CC_MUST_UNDERSTAND | CC_NO_TRANSFORM, -1, -1 },
+          CC_PUBLIC | CC_IMMUTABLE | CC_MUST_REVALIDATE | CC_PROXY_REVALIDATE | CC_MUST_UNDERSTAND | CC_NO_TRANSFORM,
+          -1, -1 },
         { "unknown, community=\"UCI\"", 0, -1, -1 },
         { "no-storex, xno-store", 0, -1, -1 },
     };
@@ -56,7 +61,8 @@ static void test_request_wishes(void **state)
     struct cache_control cc;
 
     (void)state;
-    cache_control_parse_request(message_of(&m, "Cache-Control: max-stale\nCache-Control: min-fresh=5, only-if-cached"), &cc);
+    cache_control_parse_request(message_of(&m, "Cache-Control: max-stale\nCache-Control: min-fresh=5, only-if-cached"),
+                                &cc);
     assert_int_equal(cc.flags, CC_PRESENT | CC_MAX_STALE_ANY | CC_ONLY_IF_CACHED);
     assert_int_equal(cc.min_fresh, 5);
     cache_control_parse_request(message_of(&m, "Cache-Control: max-stale=60, stale-if-error=9"), &cc);
@@ -73,7 +79,12 @@ static void test_request_wishes(void **state)
 static void test_targeted(void **state)
 {
     /* Proves that a targeted field is a dictionary: taken whole when valid, ignored whole when invalid or empty. */
-    static const struct { const char *lines; bool valid; uint32_t flags; int64_t max_age; } cases[] = {
+    static const struct {
+        const char *lines;
+        bool valid;
+        uint32_t flags;
+        int64_t max_age;
+    } cases[] = {
         { "CDN-Cache-Control: max-age=60", true, 0, 60 },
         { "CDN-Cache-Control: max-age=60, no-store", true, CC_NO_STORE, 60 },
         { "CDN-Cache-Control: no-store, no-store=?0", true, 0, -1 },
@@ -98,7 +109,8 @@ static void test_targeted(void **state)
         struct message m;
         struct cache_control cc;
 
-        if (cache_control_parse_targeted(message_of(&m, cases[i].lines), FIELD_CDN_CACHE_CONTROL, &cc) != cases[i].valid)
+        if (cache_control_parse_targeted(message_of(&m, cases[i].lines), FIELD_CDN_CACHE_CONTROL, &cc) !=
+            cases[i].valid)
             fail_msg("%s", cases[i].lines);
         if (cases[i].valid && ((cc.flags & ~(uint32_t)CC_PRESENT) != cases[i].flags || cc.max_age != cases[i].max_age))
             fail_msg("%s: %x %lld", cases[i].lines, cc.flags, (long long)cc.max_age);

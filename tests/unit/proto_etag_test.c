@@ -6,8 +6,8 @@
 static void test_parse(void **state)
 {
     /* Proves what is an entity tag and what is not. */
-    static const char *const bad[] = { "", "a", "\"", "\"a", "a\"", "w/\"a\"", "W/a", "W/ \"a\"", "\"a b\"", "\"a\"b",
-        "\"a\"\"b\"", "'a'" };
+    static const char *const bad[] = { "",    "a",        "\"",      "\"a",    "a\"",        "w/\"a\"",
+                                       "W/a", "W/ \"a\"", "\"a b\"", "\"a\"b", "\"a\"\"b\"", "'a'" };
     struct etag e;
 
     (void)state;
@@ -22,7 +22,12 @@ static void test_parse(void **state)
 static void test_lists(void **state)
 {
     /* Proves list matching: weak and strong, commas inside tags, several lines, `*`, malformed rest. */
-    static const struct { const char *lines; const char *etag; bool weak; enum etag_list result; } cases[] = {
+    static const struct {
+        const char *lines;
+        const char *etag;
+        bool weak;
+        enum etag_list result;
+    } cases[] = {
         { "", "\"a\"", true, ETAG_LIST_NONE },
         { "If-None-Match: \"a\"", "\"a\"", true, ETAG_LIST_MATCH },
         { "If-None-Match: \"b\", \"a\"", "\"a\"", true, ETAG_LIST_MATCH },

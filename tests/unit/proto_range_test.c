@@ -5,7 +5,12 @@
 static void test_range(void **state)
 {
     /* Proves forms, order, clamping, coalescing and what is ignored rather than refused (RFC 9110 §14.2). */
-    static const struct { const char *value; uint64_t len; enum range_result result; const char *ranges; } cases[] = {
+    static const struct {
+        const char *value;
+        uint64_t len;
+        enum range_result result;
+        const char *ranges;
+    } cases[] = {
         { "bytes=0-0", 1000, RANGE_OK, "0-0 " },
         { "bytes=0-", 1000, RANGE_OK, "0-999 " },
         { "bytes=500-5000", 1000, RANGE_OK, "500-999 " },
@@ -36,7 +41,8 @@ static void test_range(void **state)
         { "bytes=0-5-6", 1000, RANGE_IGNORE, "" },
         { "", 1000, RANGE_IGNORE, "" },
         { "bytes=0-0,100-100,200-200,300-300,400-400,500-500,600-600,700-700,800-800,900-900,1000-1000,1100-1100,"
-          "1200-1200,1300-1300,1400-1400,1500-1500,1600-1600", 5000, RANGE_IGNORE, "" },
+          "1200-1200,1300-1300,1400-1400,1500-1500,1600-1600",
+          5000, RANGE_IGNORE, "" },
     };
 
     (void)state;
@@ -81,9 +87,23 @@ static void test_single_and_if_range(void **state)
 static void test_content_range(void **state)
 {
     /* Proves that only a strict Content-Range is believed. */
-    static const char *const bad[] = { "", "bytes", "bytes 0-9", "bytes 5-4/10", "bytes 0-10/10", "bytes 0-9/10x",
-        "bytes  0-9/10", "bytes 0-9/", "bytes */*", "bytes -9/10", "bytes 0-/10", "items 0-9/10", "bytes=0-9/10",
-        "bytes 0-9 /10", "bytes 0-9/99999999999999999999", "bytes +0-9/10", "bytes 0-9/10, bytes 0-9/10" };
+    static const char *const bad[] = { "",
+                                       "bytes",
+                                       "bytes 0-9",
+                                       "bytes 5-4/10",
+                                       "bytes 0-10/10",
+                                       "bytes 0-9/10x",
+                                       "bytes  0-9/10",
+                                       "bytes 0-9/",
+                                       "bytes */*",
+                                       "bytes -9/10",
+                                       "bytes 0-/10",
+                                       "items 0-9/10",
+                                       "bytes=0-9/10",
+                                       "bytes 0-9 /10",
+                                       "bytes 0-9/99999999999999999999",
+                                       "bytes +0-9/10",
+                                       "bytes 0-9/10, bytes 0-9/10" };
     struct content_range r;
     char memory[64];
     struct text out = TEXT_ON(memory);

@@ -7,7 +7,13 @@
 static void test_items(void **state)
 {
     /* Proves that each bare item type is read with its value, and bad ones are refused. */
-    static const struct { const char *text; int result; enum sf_type type; int64_t number; const char *value; } cases[] = {
+    static const struct {
+        const char *text;
+        int result;
+        enum sf_type type;
+        int64_t number;
+        const char *value;
+    } cases[] = {
         { "42", 0, SF_INTEGER, 42, "" },
         { "-0", 0, SF_INTEGER, 0, "" },
         { "  7 ", 0, SF_INTEGER, 7, "" },

@@ -14,8 +14,9 @@
 static struct object *make(size_t body_hint)
 {
     struct key key = key_of(VIEW("6:public4:test"));
-    struct object_parts parts = { .key = key.text, .url = VIEW("http://a/"), .head = VIEW("HTTP/1.1 200 OK\r\n"),
-                                  .body_hint = body_hint };
+    struct object_parts parts = {
+        .key = key.text, .url = VIEW("http://a/"), .head = VIEW("HTTP/1.1 200 OK\r\n"), .body_hint = body_hint
+    };
 
     return object_new(&key, &parts);
 }

@@ -34,7 +34,10 @@ static void talk(const struct op *script, const struct call *calls, unsigned cou
 static const struct result *answer(const char *response)
 {
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, response, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, response, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET } };
 
@@ -47,9 +50,12 @@ static void test_reuse(void **state)
     /* Two complete exchanges share one connection; the second one says so. */
     const struct op script[] = {
         { OP_ACCEPT, NULL, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET }, { .head = GET } };
 
@@ -74,9 +80,12 @@ static void test_large_body(void **state)
     /* A body much larger than every buffer arrives whole, and the connection is kept. */
     const struct op script[] = {
         { OP_ACCEPT, NULL, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n", 0 },
         { OP_FILL, NULL, 3000000 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 204 None\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 204 None\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET }, { .head = GET } };
 
@@ -91,11 +100,15 @@ static void test_chunked(void **state)
 {
     /* Chunks of all sizes are decoded, trailers kept, and the connection stays in step for the next request. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n1;x=y\r\n \r\n30d40\r\n", 0 },
-        { OP_FILL, NULL, 200000 }, { OP_SEND, "\r\n0\r\nX-Sum: 1\r\n\r\n", 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_FILL, NULL, 200000 },
+        { OP_SEND, "\r\n0\r\nX-Sum: 1\r\n\r\n", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET }, { .head = GET } };
 
@@ -156,10 +169,14 @@ static void test_extra_bytes(void **state)
 {
     /* Bytes behind the body never become the answer to the next request: the connection is given up. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+          0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET }, { .head = GET } };
 
@@ -175,11 +192,15 @@ static void test_head_and_304(void **state)
     /* HEAD and 304 have no body whatever their Content-Length says, and keep the connection. */
     const struct op script[] = {
         { OP_ACCEPT, NULL, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 304 Same\r\nContent-Length: 5000\r\n\r\n", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 304 Same\r\nContent-Length: 5000\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
-    const struct call calls[] = { { .head = "HEAD / HTTP/1.1\r\nHost: o\r\n\r\n", .method = METHOD_HEAD }, { .head = GET } };
+    const struct call calls[] = { { .head = "HEAD / HTTP/1.1\r\nHost: o\r\n\r\n", .method = METHOD_HEAD },
+                                  { .head = GET } };
 
     (void)state;
     talk(script, calls, 2);
@@ -192,11 +213,15 @@ static void test_interim(void **state)
 {
     /* Every 1xx head is shown in order with its fields; without the wish they pass unseen. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND,
+          "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+          0 },
         { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nho", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET, .want_interim = true }, { .head = GET } };
 
@@ -214,14 +239,21 @@ static void test_request_bodies(void **state)
     /* Bodies with a length and chunked ones, in pieces and with trailers, arrive as they should. */
     const struct op script[] = {
         { OP_ACCEPT, NULL, 0 },
-        { OP_READ_UNTIL, "body1", 0 }, { OP_SEND, "HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n", 0 },
-        { OP_READ_UNTIL, "T: 1\r\n\r\n", 0 }, { OP_SEND, "HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_READ_UNTIL, "body1", 0 },
+        { OP_SEND, "HTTP/1.1 201 A\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_READ_UNTIL, "T: 1\r\n\r\n", 0 },
+        { OP_SEND, "HTTP/1.1 202 B\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = {
         { .head = POST_LEN(5), .body = "body1", .method = METHOD_POST, .kind = BODY_LENGTH, .piece = 2 },
-        { .head = POST_CHUNKED, .body = "helloworld", .trailers = "T: 1\r\n", .method = METHOD_POST,
-          .kind = BODY_CHUNKED, .piece = 5 },
+        { .head = POST_CHUNKED,
+          .body = "helloworld",
+          .trailers = "T: 1\r\n",
+          .method = METHOD_POST,
+          .kind = BODY_CHUNKED,
+          .piece = 5 },
     };
 
     (void)state;
@@ -229,8 +261,7 @@ static void test_request_bodies(void **state)
     assert_int_equal(client.results[0].status, 201);
     assert_int_equal(client.results[1].status, 202);
     assert_int_equal(origin.accepted, 1);
-    assert_string_equal(origin.got,
-                        POST_LEN(5) "body1" POST_CHUNKED "5\r\nhello\r\n5\r\nworld\r\n0\r\nT: 1\r\n\r\n");
+    assert_string_equal(origin.got, POST_LEN(5) "body1" POST_CHUNKED "5\r\nhello\r\n5\r\nworld\r\n0\r\nT: 1\r\n\r\n");
 }
 
 static void test_early_answer(void **state)
@@ -238,13 +269,17 @@ static void test_early_answer(void **state)
     /* An origin that refuses in the middle of a large upload is heard, and its connection is not used again. */
     static char body[4000001];
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, "HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno", 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = {
-        { .head = POST_LEN(4000000), .body = body, .method = METHOD_POST, .kind = BODY_LENGTH }, { .head = GET },
+        { .head = POST_LEN(4000000), .body = body, .method = METHOD_POST, .kind = BODY_LENGTH },
+        { .head = GET },
     };
 
     (void)state;
@@ -260,10 +295,16 @@ static void test_early_answer(void **state)
 static void drop_reused(const struct call *second, const char *late)
 {
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, late, 0 }, { OP_CLOSE, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, late, 0 },
+        { OP_CLOSE, NULL, 0 },
         { second->replayable && !*late ? OP_ACCEPT : OP_END, NULL, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain", 0 }, { OP_END, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET }, *second };
 
@@ -302,7 +343,10 @@ static void test_fresh_close_is_final(void **state)
 {
     /* A fresh connection that closes after the request may have acted on it: no retry. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_RESET, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_RESET, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET, .replayable = true } };
 
@@ -353,8 +397,10 @@ static void test_next_server(void **state)
     const char *servers[2];
     struct upstream_options options;
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_UNTIL, "x", 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_UNTIL, "x", 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = POST_LEN(1), .body = "x", .method = METHOD_POST, .kind = BODY_LENGTH } };
 
@@ -379,8 +425,10 @@ static void test_localhost(void **state)
     const char *servers[1];
     struct upstream_options options;
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET } };
 
@@ -401,9 +449,10 @@ static void test_timeouts(void **state)
     const char *servers[1];
     struct upstream_options options;
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_READ_EOF, NULL, 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },    { OP_READ_HEAD, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },  { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", 0 },
+        { OP_READ_EOF, NULL, 0 },  { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET, .replayable = true }, { .head = GET } };
 
@@ -423,11 +472,16 @@ static void test_tunnel(void **state)
 {
     /* After 101 the socket is the owner's, with the bytes that came along with the head. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
         { OP_SEND, "HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nfirst", 0 },
-        { OP_READ_UNTIL, "first", 0 }, { OP_SEND, "second", 0 }, { OP_READ_UNTIL, "second", 0 }, { OP_END, NULL, 0 },
+        { OP_READ_UNTIL, "first", 0 },
+        { OP_SEND, "second", 0 },
+        { OP_READ_UNTIL, "second", 0 },
+        { OP_END, NULL, 0 },
     };
-    const struct call calls[] = { { .head = "GET / HTTP/1.1\r\nHost: o\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", .upgrade = true } };
+    const struct call calls[] = { { .head = "GET / HTTP/1.1\r\nHost: o\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+                                    .upgrade = true } };
 
     (void)state;
     talk(script, calls, 1);
@@ -440,8 +494,12 @@ static void test_leave_early(void **state)
 {
     /* An owner that leaves before the end of the body costs the connection, never the next exchange. */
     const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nab", 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nab", 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0 },
         { OP_END, NULL, 0 },
     };
     const struct call calls[] = { { .head = GET, .leave_early = true }, { .head = GET } };
@@ -455,16 +513,16 @@ static void test_leave_early(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reuse),          cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_chunked),        cmocka_unit_test(test_body_until_close),
-        cmocka_unit_test(test_short_body),     cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_extra_bytes),    cmocka_unit_test(test_head_and_304),
-        cmocka_unit_test(test_interim),        cmocka_unit_test(test_request_bodies),
-        cmocka_unit_test(test_early_answer),   cmocka_unit_test(test_retry_on_reused),
-        cmocka_unit_test(test_no_retry),       cmocka_unit_test(test_fresh_close_is_final),
-        cmocka_unit_test(test_refused),        cmocka_unit_test(test_next_server),
-        cmocka_unit_test(test_localhost),      cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_tunnel),         cmocka_unit_test(test_leave_early),
+        cmocka_unit_test(test_reuse),        cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_chunked),      cmocka_unit_test(test_body_until_close),
+        cmocka_unit_test(test_short_body),   cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_extra_bytes),  cmocka_unit_test(test_head_and_304),
+        cmocka_unit_test(test_interim),      cmocka_unit_test(test_request_bodies),
+        cmocka_unit_test(test_early_answer), cmocka_unit_test(test_retry_on_reused),
+        cmocka_unit_test(test_no_retry),     cmocka_unit_test(test_fresh_close_is_final),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_next_server),
+        cmocka_unit_test(test_localhost),    cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_leave_early),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

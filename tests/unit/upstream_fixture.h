@@ -22,7 +22,18 @@
 
 #include <cmocka.h>
 
-enum op_kind { OP_END, OP_ACCEPT, OP_READ_HEAD, OP_READ_UNTIL, OP_SEND, OP_FILL, OP_CLOSE, OP_RESET, OP_READ_EOF, OP_GATE };
+enum op_kind {
+    OP_END,
+    OP_ACCEPT,
+    OP_READ_HEAD,
+    OP_READ_UNTIL,
+    OP_SEND,
+    OP_FILL,
+    OP_CLOSE,
+    OP_RESET,
+    OP_READ_EOF,
+    OP_GATE
+};
 
 struct op {
     enum op_kind kind;
@@ -112,18 +123,10 @@ static inline void *origin_main(void *arg)
     memset(block, 'x', sizeof(block));
     for (const struct op *op = o->script; op->kind != OP_END; op++) {
         switch (op->kind) {
-        case OP_ACCEPT:
-            origin_accept(o);
-            break;
-        case OP_READ_HEAD:
-            origin_read_until(o, "\r\n\r\n");
-            break;
-        case OP_READ_UNTIL:
-            origin_read_until(o, op->text);
-            break;
-        case OP_SEND:
-            origin_send(o, op->text, strlen(op->text));
-            break;
+        case OP_ACCEPT: origin_accept(o); break;
+        case OP_READ_HEAD: origin_read_until(o, "\r\n\r\n"); break;
+        case OP_READ_UNTIL: origin_read_until(o, op->text); break;
+        case OP_SEND: origin_send(o, op->text, strlen(op->text)); break;
         case OP_FILL:
             for (size_t left = op->len; left; left -= MIN(left, sizeof(block)))
                 origin_send(o, block, MIN(left, sizeof(block)));
@@ -132,11 +135,8 @@ static inline void *origin_main(void *arg)
             while (origin_recv(o, &c, 1) > 0)
                 ;
             break;
-        case OP_GATE:
-            sem_wait(&o->gate);
-            break;
-        default:
-            origin_close(o, op->kind == OP_RESET);
+        case OP_GATE: sem_wait(&o->gate); break;
+        default: origin_close(o, op->kind == OP_RESET);
         }
     }
     origin_close(o, false);
@@ -261,8 +261,7 @@ static inline bool client_step(struct client *c)
     client_write(c, call, result);
     switch (exchange_state(c->x)) {
     case EXCHANGE_CONNECTING:
-    case EXCHANGE_WAITING:
-        return false;
+    case EXCHANGE_WAITING: return false;
     case EXCHANGE_INTERIM:
         head = exchange_head_bytes(c->x);
         keep(result->interim, sizeof(result->interim) - 1, &result->interim_len, head.ptr, head.len);
@@ -294,8 +293,7 @@ static inline bool client_step(struct client *c)
         }
         sock_close(&c->tunnel);
         break;
-    default:
-        break;
+    default: break;
     }
     client_finish(c, result);
     return true;

@@ -82,9 +82,9 @@ static void test_queue(void **state)
 {
     /* With one connection allowed, three exchanges go through it one after the other in the order they came. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, ANSWER, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 }, { OP_READ_EOF, NULL, 0 },
-        { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },
+        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },    { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, ANSWER, 0 },    { OP_READ_EOF, NULL, 0 },  { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -105,9 +105,9 @@ static void test_queue_after_failure(void **state)
 {
     /* A connection that breaks makes room for the next in the queue as well. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_CLOSE, NULL, 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 }, { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_CLOSE, NULL, 0 },     { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },
+        { OP_READ_EOF, NULL, 0 },  { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -121,8 +121,8 @@ static void test_queue_full(void **state)
 {
     /* Behind a full queue an exchange fails at once with connection_limit_reached. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 }, { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, ANSWER, 0 }, { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, ANSWER, 0 }, { OP_READ_EOF, NULL, 0 },  { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -137,7 +137,9 @@ static void test_queue_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_queue), cmocka_unit_test(test_queue_after_failure), cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_queue_after_failure),
+        cmocka_unit_test(test_queue_full),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -72,8 +72,11 @@ static void talk(const struct op *script, SSL_CTX *tls, const char *tls_name, co
 }
 
 static const struct op one_answer[] = {
-    { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-    { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret", 0 }, { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+    { OP_ACCEPT, NULL, 0 },
+    { OP_READ_HEAD, NULL, 0 },
+    { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret", 0 },
+    { OP_READ_EOF, NULL, 0 },
+    { OP_END, NULL, 0 },
 };
 
 static void test_verified(void **state)
@@ -106,7 +109,10 @@ static void test_not_tls(void **state)
 {
     /* A server that speaks something else is a protocol error, not a hang. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_SEND, "HTTP/1.1 400 Bad\r\n\r\n", 0 }, { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 400 Bad\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -118,10 +124,14 @@ static void test_resumption(void **state)
 {
     /* The second connection to the same server resumes the session of the first. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1", 0 }, { OP_READ_EOF, NULL, 0 },
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n2", 0 }, { OP_READ_EOF, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\n2", 0 },
+        { OP_READ_EOF, NULL, 0 },
         { OP_END, NULL, 0 },
     };
 
@@ -136,10 +146,14 @@ static void test_reuse(void **state)
 {
     /* Session tickets that arrive after the handshake do not spoil an idle connection; large bodies come whole. */
     static const struct op script[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 },
-        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n", 0 }, { OP_FILL, NULL, 500000 },
-        { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2", 0 },
-        { OP_READ_EOF, NULL, 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n", 0 },
+        { OP_FILL, NULL, 500000 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
     };
 
     (void)state;
@@ -153,7 +167,10 @@ static void test_truncation(void **state)
 {
     /* A body without a length that ends without close_notify may have been cut by anybody: it is incomplete. */
     static const struct op clean[] = {
-        { OP_ACCEPT, NULL, 0 }, { OP_READ_HEAD, NULL, 0 }, { OP_SEND, "HTTP/1.0 200 OK\r\n\r\nbody", 0 }, { OP_END, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.0 200 OK\r\n\r\nbody", 0 },
+        { OP_END, NULL, 0 },
     };
     struct text reason = { .len = 0 };
     struct tls_options bad = { .ca_file = "/nonexistent" };
