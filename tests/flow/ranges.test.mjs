@@ -160,6 +160,17 @@ flow('malformed 206 answers are passed on and never combined', async ({ get, ori
     }
 });
 
+flow('an origin that cannot give the rest of a stored part is asked for the whole', async ({ get, origin }) => {
+    origin.answers(ranged);
+    await get('/a', { Range: 'bytes=0-9' });
+    origin.answers((exchange) => (exchange.header('range')
+        ? { status: 416, headers: { 'Content-Range': 'bytes */5' } }
+        : { ...whole, body: 'fresh' }));
+    const all = await get('/a');
+    assert.equal(all.status, 200);
+    assert.equal(all.text, 'fresh');
+});
+
 flow('parts of different versions are never combined', async ({ get, origin }) => {
     origin.answers(ranged);
     await get('/a', { Range: 'bytes=0-9' });
