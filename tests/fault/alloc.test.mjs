@@ -1,8 +1,8 @@
 /**
- * Failing allocations. The scenario is played with its 1st, 2nd, 3rd ... allocation failing, and with every so manieth.
+ * Failing allocations. The scenario is played with its 1st, 2nd, 3rd ... allocation failing, and with every nth.
  * Whatever fails: the program refuses to start with a word, or it goes on and answers rightly, or not at all.
  *
- * A sample within FAULT_SECONDS (default 20 for each test); FAULT_ALL=1 takes every allocation.
+ * A sample within FAULT_SECONDS (default 10 for each test); FAULT_ALL=1 takes every allocation.
  * DOORSTEP_FAULT_ALLOC=nth[:every] plays one of them and shows all.
  */
 import assert from 'node:assert/strict';
@@ -11,7 +11,7 @@ import { Backend } from './backend.mjs';
 import { Program } from './program.mjs';
 import { play, siteOf } from './scenario.mjs';
 
-const SECONDS = Number(process.env.FAULT_SECONDS ?? 20);
+const SECONDS = Number(process.env.FAULT_SECONDS ?? 10);
 const ALL = Boolean(process.env.FAULT_ALL);
 /** A single failed allocation may cost a few requests (those that shared a fetch, or a connection), never the node. */
 const REFUSED_MAX = 8;
@@ -100,7 +100,7 @@ for (const threads of [1, 2]) {
         tell(t, await sweep(faults, config, judge), total);
     });
 
-    test(`every so manieth allocation fails (${threads} loops)`, { skip: Boolean(process.env.DOORSTEP_FAULT_ALLOC) }, async (t) => {
+    test(`every nth allocation fails (${threads} loops)`, { skip: Boolean(process.env.DOORSTEP_FAULT_ALLOC) }, async (t) => {
         const { start } = await measure(config);
         const faults = [1, 2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 61, 71, 83, 97]
             .flatMap((every) => [0, 1, 2, 3, 4].map((offset) => `${start + 1 + offset * 7}:${every}`));

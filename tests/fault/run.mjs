@@ -9,7 +9,8 @@ const wanted = args.filter((arg) => !arg.startsWith('--'));
 const tests = fs.readdirSync(folder).filter((name) => name.endsWith('.test.mjs')).sort();
 
 process.env.FLOW_LABEL ??= 'fault';
-process.argv.splice(2, Infinity, ...args.filter((arg) => arg.startsWith('--')), ...(wanted.length === 0 ? tests
-    : wanted.flatMap((word) => (fs.existsSync(word) ? [word] : tests.filter((name) => name.startsWith(word)))))
-    .map((name) => path.resolve(folder, name)));
+const files = wanted.length === 0 ? tests.map((name) => path.join(folder, name))
+    : wanted.flatMap((word) => (fs.existsSync(word) ? [path.resolve(word)]
+        : tests.filter((name) => name.startsWith(word)).map((name) => path.join(folder, name))));
+process.argv.splice(2, Infinity, ...args.filter((arg) => arg.startsWith('--')), ...files);
 await import('../flow/run.mjs');
