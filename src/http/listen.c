@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,18 +91,25 @@ int listen_open(const struct address *address, unsigned count, int fds[], struct
 
 /* ---- accepting ---- */
 
+/* This may happen for every connection of a flood. */
+static void complain(struct http_loop *hl)
+{
+    uint64_t now = loop_now_ms(hl->loop);
+
+    if (now < hl->complain_ms)
+        return;
+    log_warn("out of file descriptors: refusing connections (raise LimitNOFILE, now see ulimit -n)");
+    hl->complain_ms = now + COMPLAIN_MS;
+}
+
 /* Out of descriptors: the spare one is given up to accept and close one connection, so that its client is told at once instead
  * of hanging in the backlog. */
 static void accept_without_fds(struct listener *l)
 {
     struct http_loop *hl = l->owner;
-    uint64_t now = loop_now_ms(hl->loop);
     int fd;
 
-    if (now >= hl->complain_ms) { /* this may happen for every connection of a flood */
-        log_warn("out of file descriptors: refusing connections (raise LimitNOFILE, now see ulimit -n)");
-        hl->complain_ms = now + COMPLAIN_MS;
-    }
+    complain(hl);
     if (hl->spare_fd >= 0)
         close(hl->spare_fd);
     fd = accept4(l->io.fd, NULL, NULL, SOCK_CLOEXEC);
@@ -135,12 +144,13 @@ static void listener_run(struct task *task)
         if (fd < 0) {
             if (errno == EMFILE || errno == ENFILE)
                 accept_without_fds(l);
-            else if (errno !=
-                     EAGAIN) /* no memory, or this one's error: others may wait behind it, and no edge will tell */
+            else if (errno != EAGAIN) /* others may wait behind what failed, and no edge will tell */
                 timer_set(&l->retry, ACCEPT_RETRY_MS);
             return;
         }
-        if (limit && l->kind == LISTENER_PUBLIC && hl->conn_count >= limit)
+        if (fd >= hl->fd_ceiling)
+            complain(hl);
+        if (l->kind == LISTENER_PUBLIC && ((limit && hl->conn_count >= limit) || fd >= hl->fd_ceiling))
             refuse_full(fd);
         else
             http_conn_new(hl, fd, &peer, l->kind, l->local);
@@ -156,6 +166,16 @@ static void listener_ready(struct io *io, unsigned events)
     task_wake(&l->task);
 }
 
+/* Clients may not take every descriptor: connections to origins need some, and so does whoever asks /healthz. */
+static int fd_ceiling(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= INT_MAX)
+        return INT_MAX;
+    return (int)(limit.rlim_cur - MIN(limit.rlim_cur / 8, (rlim_t)1024));
+}
+
 int http_loop_new(struct server *server, struct loop *loop, struct http_loop **ret)
 {
     struct http_loop *hl = heap_zalloc(sizeof(*hl));
@@ -165,6 +185,7 @@ int http_loop_new(struct server *server, struct loop *loop, struct http_loop **r
     hl->server = server;
     hl->loop = loop;
     hl->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    hl->fd_ceiling = fd_ceiling();
     list_init(&hl->conns);
     if (getrandom(&hl->random, sizeof(hl->random), 0) != (ssize_t)sizeof(hl->random) || hl->random == 0)
         hl->random = (uint64_t)(uintptr_t)hl | 1;

@@ -56,6 +56,7 @@ struct http_loop {
     struct node conns;
     uint64_t conn_count;
     uint64_t random;      /* request ids */
+    int fd_ceiling;       /* client connections with higher descriptors are refused with 503 */
     int spare_fd;         /* given up to accept and refuse when descriptors run out */
     uint64_t complain_ms; /* that they have is not said again before this time */
     struct listener listeners[LISTENERS_MAX];
