@@ -49,9 +49,9 @@ static struct view make_head(struct req *r, struct fill_request *request)
     return forward_head(r, request->stored, VIEW_NONE, !r->private_fetch);
 }
 
-static int start(struct req *r)
+static struct fill_request describe(struct req *r)
 {
-    struct fill_request request = {
+    return (struct fill_request){
         .context = &r->hl->server->fill,
         .keep = &r->config->keep,
         .policy = &r->route->cache,
@@ -61,10 +61,37 @@ static int start(struct req *r)
         .scheme = r->scheme,
         .key = r->key,
         .newest_seen = r->newest_seen,
-        .stored = r->stored,
-        .want_interim = r->request.minor >= 1,
     };
+}
 
+void fetch_in_background(struct req *r)
+{
+    struct http_request saved = r->request;
+    struct fill_request request;
+    struct fill_reader *none;
+
+    if (fill_in_flight(r->hl->server->fill.table, &r->key) || !req_make_url(r))
+        return;
+    request = describe(r);
+    request.url = r->url;
+    request.stored = r->object;
+    request.shared = request.background = true;
+    /* A HEAD is refreshed by the GET that its stored response came from. */
+    r->request.method = METHOD_GET;
+    r->request.method_name = VIEW("GET");
+    r->request.body = BODY_NONE;
+    request.head = forward_head(r, r->object, VIEW_NONE, true);
+    if (request.head.len)
+        (void)!fill_start(&request, r->task, &none);
+    r->request = saved;
+}
+
+static int start(struct req *r)
+{
+    struct fill_request request = describe(r);
+
+    request.stored = r->stored;
+    request.want_interim = r->request.minor >= 1;
     r->private_fetch = !r->decision.may_collapse || r->no_collapse || r->request.body != BODY_NONE ||
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
     request.shared = !r->private_fetch;

@@ -279,39 +279,6 @@ static void decide_now(struct req *r, struct object *object, bool other, bool pa
     r->why = r->decision.why;
 }
 
-static void start_background(struct req *r)
-{
-    struct fill_request request = {
-        .context = &r->hl->server->fill,
-        .keep = &r->config->keep,
-        .policy = &r->route->cache,
-        .upstream = r->route->upstream,
-        .request = &r->request,
-        .request_bytes = r->request_bytes,
-        .scheme = r->scheme,
-        .key = r->key,
-        .url = r->url,
-        .newest_seen = r->newest_seen,
-        .stored = r->object,
-        .shared = true,
-        .background = true,
-    };
-    struct fill_reader *none;
-    struct http_request saved = r->request;
-
-    if (fill_in_flight(r->hl->server->fill.table, &r->key) || !req_make_url(r))
-        return;
-    request.url = r->url;
-    /* A HEAD is refreshed by the GET that its stored response came from. */
-    r->request.method = METHOD_GET;
-    r->request.method_name = VIEW("GET");
-    r->request.body = BODY_NONE;
-    request.head = forward_head(r, r->object, VIEW_NONE, true);
-    if (request.head.len)
-        (void)!fill_start(&request, r->task, &none);
-    r->request = saved;
-}
-
 static enum flow serve_stored(struct req *r, struct object *object, enum http_outcome outcome)
 {
     r->object = object;
@@ -321,7 +288,7 @@ static enum flow serve_stored(struct req *r, struct object *object, enum http_ou
     if (atomic_load_explicit(&object->soft_purged, memory_order_relaxed))
         r->decision.ttl_ms = MIN(r->decision.ttl_ms, 0);
     if (r->decision.background)
-        start_background(r);
+        fetch_in_background(r);
     return deliver_object(r);
 }
 

@@ -133,6 +133,9 @@ enum flow step_deliver(struct req *r);
 enum flow step_tunnel(struct req *r);
 enum flow step_finish(struct req *r);
 
+/* fetch.c: starts the revalidation of r->object that nobody waits for, unless one is under way. */
+void fetch_in_background(struct req *r);
+
 /* client.c */
 /* Fills in client_address and scheme. */
 void client_identify(struct req *r);
