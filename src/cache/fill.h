@@ -33,7 +33,6 @@ struct fill_context {
     struct memory *memory;
     struct fill_table *table;
     uint64_t window; /* bytes a body that is not stored may run ahead of its slowest reader */
-    unsigned waiters_max;
 };
 
 int fill_table_new(struct fill_table **ret);
@@ -112,8 +111,7 @@ struct fill_view {
     struct object *object; /* borrowed from the fill while the reader stays; NULL until decided */
     enum why why;          /* why it is not stored, WHY_NONE when it is */
     uint16_t status;       /* the origin's, 0 without a response (304 when freshened) */
-    bool vary_known;
-    unsigned interims; /* 1xx heads so far */
+    unsigned interims;     /* 1xx heads so far */
 };
 void fill_look(struct fill_reader *reader, struct fill_view *ret);
 /* Interim head number i: status line, fields and empty line. Valid while the reader stays. */

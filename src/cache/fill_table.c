@@ -291,7 +291,6 @@ void fill_look(struct fill_reader *reader, struct fill_view *ret)
         .object = fill->object,
         .why = fill->why,
         .status = fill->status,
-        .vary_known = fill->outcome != FILL_UNDECIDED,
         .interims = fill->interim_count,
     };
     pthread_mutex_unlock(&fill->lock);

@@ -46,7 +46,6 @@ enum flow reply_text(struct req *r, int status, const char *content_type, struct
     r->object = r->object_held ? r->object : NULL;
     r->status = (uint16_t)status;
     r->step = STEP_DELIVER;
-    r->error_made = true;
     if (!t.ptr) {
         r->broken = true;
         r->step = STEP_FINISH;

@@ -94,12 +94,11 @@ struct req {
     uint16_t status; /* sent; 0 until then */
     bool close;      /* the connection ends with this answer */
     bool broken;     /* the answer cannot be completed: cut the connection */
-    uint64_t started_us, looked_up_us, decided_us;
+    uint64_t started_us, looked_up_us;
     uint64_t bytes_out;
 
     struct sock tunnel; /* the origin's side */
     bool tunnel_open;
-    bool error_made; /* we made this answer */
     struct view error_body;
     const char *proxy_error;
     const char *allow; /* methods for a 405; NULL: those that routes take */

@@ -27,7 +27,6 @@ struct server {
     admin_handler *admin;
     void *admin_arg;
     atomic_bool draining;
-    unsigned loop_count;
 };
 
 /* Valid for this turn; longer with http_config_ref(). */

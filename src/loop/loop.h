@@ -93,15 +93,7 @@ uint64_t loop_now_ms(const struct loop *loop);
 int64_t loop_wall_ms(const struct loop *loop);
 
 /* Per-loop state of higher modules: slot i holds a pointer. Slots are given out at start by loop_slot(). */
-enum loop_slot_id {
-    LOOP_SLOT_UPSTREAM,
-    LOOP_SLOT_DNS,
-    LOOP_SLOT_HTTP,
-    LOOP_SLOT_STATS,
-    LOOP_SLOT_LOG,
-    LOOP_SLOT_ADMIN,
-    LOOP_SLOT_COUNT
-};
+enum loop_slot_id { LOOP_SLOT_DNS, LOOP_SLOT_HTTP, LOOP_SLOT_COUNT };
 void **loop_slot(struct loop *loop, enum loop_slot_id id);
 
 /* Called at the end of every turn, after all tasks have run (flush batched logs). At most 4 per loop. */

@@ -81,7 +81,6 @@ static int make_tiers(struct runtime *node, const struct site *site)
         r = fill_table_new(&node->server.fill.table);
     node->server.fill.memory = node->server.memory;
     node->server.fill.window = 256 * 1024;
-    node->server.fill.waiters_max = (unsigned)MIN(site->limits.waiters_per_fill, (uint64_t)UINT32_MAX);
     return r;
 }
 
@@ -433,7 +432,7 @@ int node_run(struct site *site, const char *file)
     memset(node, 0, sizeof(*node));
     the_node = node;
     node->file = file;
-    node->loop_count = node->server.loop_count = pick_threads(site);
+    node->loop_count = pick_threads(site);
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&signals);

@@ -31,7 +31,6 @@ enum object_flag {
     OBJECT_LENGTH_KNOWN = 1 << 6, /* complete_len is right although the body still arrives */
     OBJECT_TRANSIENT = 1 << 7,    /* pass-through: not for the cache, chunks freed behind the readers */
     OBJECT_AUTHORIZED = 1 << 8,   /* stored from a request with Authorization */
-    OBJECT_SHARED_OK = 1 << 9,
 };
 
 /* The times of a response (RFC 9111 §4.2), milliseconds unless named otherwise. */

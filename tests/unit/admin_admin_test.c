@@ -50,7 +50,6 @@ static int make_node(struct view token)
         decide_policy_init(&node.routes[i].cache.decide);
     }
     node.server.config = &node.config;
-    node.server.loop_count = 1;
     options.metrics = node.metrics;
     return admin_new(&node.admin, &options);
 }

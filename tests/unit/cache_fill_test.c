@@ -32,6 +32,7 @@ static struct loop *loop;
 static struct memory *memory;
 static struct fill_table *table;
 static struct fill_context context;
+static unsigned waiters_max; /* what join() passes */
 static struct upstream *upstream;
 static struct cache_policy policy;
 static struct origin origin;
@@ -180,7 +181,7 @@ static int start(struct reader *r)
 
 static enum fill_joined join(struct reader *r, const char *fields)
 {
-    r->joined = fill_join(table, &key, &parse(fields)->request, context.waiters_max, &r->task, &r->place);
+    r->joined = fill_join(table, &key, &parse(fields)->request, waiters_max, &r->task, &r->place);
     if (r->joined == FILL_JOINED) {
         task_init(&r->task, loop, reader_run);
         open_readers++;
@@ -250,7 +251,8 @@ static int set_up(void **state)
     key = key_of(VIEW("1:s3:GET0:1:o2:/a0:"));
     if (memory_new(&options, &memory) < 0 || fill_table_new(&table) < 0)
         return -1;
-    context = (struct fill_context){ .memory = memory, .table = table, .window = WINDOW, .waiters_max = 64 };
+    context = (struct fill_context){ .memory = memory, .table = table, .window = WINDOW };
+    waiters_max = 64;
     return 0;
 }
 
@@ -426,12 +428,12 @@ static void test_nearly_complete(void **state)
 
 static void begin_crowd(void)
 {
-    context.waiters_max = 2;
+    waiters_max = 2;
     assert_int_equal(start(&readers[0]), 0);
     assert_int_equal(join(&readers[1], ""), FILL_JOINED);
     assert_int_equal(join(&readers[2], ""), FILL_CROWDED);
     heap_fault(1, 0);
-    context.waiters_max = 3;
+    waiters_max = 3;
     assert_int_equal(join(&readers[3], ""), FILL_NO_MEMORY);
     heap_fault(0, 0);
 }
