@@ -55,9 +55,10 @@ else
 endif
 
 cflags  := -std=gnu17 -g -fno-omit-frame-pointer -fPIE -pthread $(mode) $(warnings) $(CFLAGS)
-cppflags := -Isrc -D_GNU_SOURCE -DDOORSTEP_VERSION='"$(VERSION)"' $(CPPFLAGS)
+pq_headers := $(or $(shell pg_config --includedir 2>/dev/null),/usr/include/postgresql)
+cppflags := -Isrc -I$(pq_headers) -D_GNU_SOURCE -DDOORSTEP_VERSION='"$(VERSION)"' $(CPPFLAGS)
 ldflags := -pie -pthread $(mode) -Wl,-z,relro,-z,now,-z,noexecstack $(LDFLAGS)
-libs    := -lurcu-qsbr -lurcu-cds -lurcu-common $(alloc) -lcares -lssl -lcrypto -lyaml -lpthread -lm
+libs    := -lurcu-qsbr -lurcu-cds -lurcu-common $(alloc) -lcares -lssl -lcrypto -lyaml -lsqlite3 -lpq -lpthread -lm
 
 # SKIP="src/a/b.c" leaves out files that do not compile yet.
 sources  := $(filter-out src/main/main.c $(SKIP),$(sort $(shell find src -name '*.c')))
