@@ -99,6 +99,19 @@ static void chunk_free(struct object *object, struct chunk *chunk)
     heap_free(chunk);
 }
 
+struct object_external *object_external_ref(struct object_external *external)
+{
+    if (external)
+        atomic_fetch_add_explicit(&external->refs, 1, memory_order_relaxed);
+    return external;
+}
+
+void object_external_unref(struct object_external *external)
+{
+    if (external && atomic_fetch_sub_explicit(&external->refs, 1, memory_order_acq_rel) == 1)
+        external->release(external);
+}
+
 struct object *object_ref(struct object *object)
 {
     unsigned before = atomic_fetch_add_explicit(&object->refs, 1, memory_order_relaxed);
@@ -122,6 +135,7 @@ void object_unref(struct object *object)
 {
     if (!object || atomic_fetch_sub_explicit(&object->refs, 1, memory_order_acq_rel) != 1)
         return;
+    object_external_unref(object->external);
     if (object->body_owner) {
         object_unref(object->body_owner);
         object->first = NULL;
@@ -213,7 +227,7 @@ struct object *object_compact(struct object *object)
     };
     struct object *compact;
 
-    if (!last || object->body_owner || body > COMPACT_MAX || last->cap - last->len <= (body + sizeof(*object)) / 8)
+    if (!last || object->body_owner || object->external || body > COMPACT_MAX || last->cap - last->len <= (body + sizeof(*object)) / 8)
         return NULL;
     compact = object_new(&object->key, &parts);
     if (!compact)
@@ -223,7 +237,7 @@ struct object *object_compact(struct object *object)
     compact->method = object->method;
     compact->cost_ms = object->cost_ms;
     compact->times = object->times;
-    compact->purge_pos = object->purge_pos;
+    atomic_store(&compact->purge_pos, atomic_load(&object->purge_pos));
     compact->body_first = object->body_first;
     compact->complete_len = object->complete_len;
     if (object_copy_body(compact, object) < 0) {
@@ -307,10 +321,13 @@ void object_share_body(struct object *object, struct object *owner)
 {
     struct object *root = owner->body_owner ? owner->body_owner : owner;
 
-    CHECK(!object->first);
-    object->body_owner = object_ref(root);
-    object->first = root->first;
-    object->last = root->last;
+    CHECK(!object->first && !object->external);
+    object->external = object_external_ref(root->external);
+    if (!object->external) {
+        object->body_owner = object_ref(root);
+        object->first = root->first;
+        object->last = root->last;
+    }
     object->body_first = owner->body_first;
     object->complete_len = owner->complete_len;
     atomic_store_explicit(&object->body_len, atomic_load(&owner->body_len), memory_order_release);

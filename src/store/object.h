@@ -32,6 +32,15 @@ enum object_flag {
     OBJECT_TRANSIENT = 1 << 7,    /* pass-through: not for the cache, chunks freed behind the readers */
     OBJECT_AUTHORIZED = 1 << 8,   /* stored from a request with Authorization */
 };
+/* Of these, what outlives the process and goes to other nodes. */
+#define OBJECT_STORED_FLAGS \
+    (OBJECT_PARTIAL | OBJECT_NO_CACHE | OBJECT_MUST_REVALIDATE | OBJECT_IMMUTABLE | OBJECT_HEURISTIC | OBJECT_AUTHORIZED)
+
+/* A body that lies elsewhere (the disk tier): where, in the terms of that tier. Shared by the heads that stand over it. */
+struct object_external {
+    atomic_uint refs;
+    void (*release)(struct object_external *external); /* the last reference is gone */
+};
 
 /* The times of a response (RFC 9111 §4.2), milliseconds unless named otherwise. */
 struct object_times {
@@ -56,14 +65,19 @@ struct object {
     uint16_t vary_names_len, vary_values_len;
     uint32_t etag_at, etag_len; /* inside the head */
     struct object_times times;
-    uint64_t purge_pos; /* sampled before the request went upstream */
+    _Atomic uint64_t purge_pos; /* no purge up to here concerns it: sampled before the request went upstream, moved on by checks */
+    uint64_t generation;        /* of an entry that only names variants (status 0) */
     uint64_t body_first, complete_len;
     _Atomic uint64_t body_len; /* bytes readable; release by the fill, acquire by readers */
     struct chunk *first, *last;
+    struct object_external *external; /* no chunks: the body lies there; a reference */
     struct object *body_owner;   /* the chunks are this object's (a freshened head over an old body); a reference */
     _Atomic uint64_t charged;    /* bytes accounted for this object, allocator slack included */
     struct reclaim_node waiting; /* the memory tier's: waits for a grace period */
 };
+
+struct object_external *object_external_ref(struct object_external *external);
+void object_external_unref(struct object_external *external);
 
 /* Bytes charged by all objects of the process that are not freed yet: what the memory limit is about. */
 uint64_t object_account(void);
@@ -125,7 +139,7 @@ char *object_reserve(struct object *object, size_t want, size_t *ret_cap);
 /* Publishes `len` bytes written at the last reserve. */
 void object_commit(struct object *object, size_t len);
 
-/* Shares the body of `owner` (complete, nothing appended yet): a freshened head over an old body. */
+/* Shares the body of `owner` (complete, nothing appended yet), wherever it lies: a freshened head over an old body. */
 void object_share_body(struct object *object, struct object *owner);
 /* Appends a copy of what `from` has. 0 or -ENOMEM. */
 int object_copy_body(struct object *to, struct object *from);
