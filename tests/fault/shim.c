@@ -5,19 +5,23 @@
  *   FAULT_RESET=n       one read or write in n finds the connection reset
  *   FAULT_BUFFER=bytes  send buffers of this size, so that real EAGAINs are frequent
  *   FAULT_CLOCK=hours   CLOCK_REALTIME jumps within so many hours, back and forth, every 20 ms
+ *   FAULT_CLOCK_FILE=path  its first 8 bytes, an int64_t, are milliseconds to add to the wall clock; read anew each time
  *
  * Sockets are watched edge-triggered, and the program takes a read shorter than its buffer for "nothing is left" (true of
  * the kernel). So wherever the shim holds something back it sees to a real edge afterwards: EPOLL_CTL_MOD with the same
  * events reports what is ready again. To the program that is data, or room, that came a moment later. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -36,6 +40,7 @@ struct watched {
 static struct watched fds[FDS_MAX];
 static unsigned long seed, percent, reset_every, buffer, clock_hours;
 static atomic_ulong threads;
+static const _Atomic int64_t *clock_offset; /* FAULT_CLOCK_FILE; NULL: none */
 
 /* The kernel itself, not the next library: sanitizers call these before any constructor has run. */
 static ssize_t real_recv(int fd, void *memory, size_t len, int flags)
@@ -70,8 +75,19 @@ static unsigned long setting(const char *name)
     return text ? strtoul(text, NULL, 10) : 0;
 }
 
+static const _Atomic int64_t *map_offset(const char *path)
+{
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    void *memory = fd >= 0 ? mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+    if (fd >= 0)
+        real_close(fd);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 __attribute__((constructor)) static void start(void)
 {
+    clock_offset = map_offset(getenv("FAULT_CLOCK_FILE"));
     seed = setting("FAULT_SEED");
     percent = setting("FAULT_SHORT");
     reset_every = setting("FAULT_RESET");
@@ -279,18 +295,50 @@ int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
     return (int)syscall(SYS_epoll_pwait, epfd, events, max, timeout, NULL, (size_t)8);
 }
 
+static void add_ms(struct timespec *when, int64_t ms)
+{
+    int64_t nsec = when->tv_nsec + ms % 1000 * 1000000;
+
+    when->tv_sec += ms / 1000 + (nsec >= 1000000000) - (nsec < 0);
+    when->tv_nsec = nsec >= 1000000000 ? nsec - 1000000000 : nsec < 0 ? nsec + 1000000000 : nsec;
+}
+
 int clock_gettime(clockid_t which, struct timespec *ret)
 {
     struct timespec since;
     uint64_t turn;
     int r = real_clock_gettime(which, ret);
 
-    if (r != 0 || which != CLOCK_REALTIME || !clock_hours)
+    if (r != 0 || (which != CLOCK_REALTIME && which != CLOCK_REALTIME_COARSE))
         return r;
+    if (clock_offset)
+        add_ms(ret, atomic_load_explicit(clock_offset, memory_order_relaxed));
+    if (!clock_hours)
+        return 0;
     real_clock_gettime(CLOCK_MONOTONIC, &since);
     turn = (seed << 32) + (uint64_t)since.tv_sec * 50 + (uint64_t)since.tv_nsec / 20000000;
     turn = (turn + 1) * 0x9e3779b97f4a7c15u;
     turn ^= turn >> 29;
     ret->tv_sec += (time_t)(turn % (2 * clock_hours * 3600 + 1)) - (time_t)(clock_hours * 3600);
+    return 0;
+}
+
+time_t time(time_t *ret)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (ret)
+        *ret = now.tv_sec;
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict ret, void *restrict zone)
+{
+    struct timespec now;
+
+    (void)zone;
+    clock_gettime(CLOCK_REALTIME, &now);
+    *ret = (struct timeval){ .tv_sec = now.tv_sec, .tv_usec = now.tv_nsec / 1000 };
     return 0;
 }

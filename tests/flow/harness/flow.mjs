@@ -60,6 +60,13 @@ class Scope {
 
     nodes = [];
 
+    /** Awaits what startRedis(), startPostgres(), startRelay(), mountTmpfs() ... promise; ended after the test. */
+    use = async (started) => {
+        const helper = await started;
+        this.after(() => (helper.stop ?? helper.unmount).call(helper));
+        return helper;
+    };
+
     /** A scripted client connected to the node. */
     connect = async (options) => {
         const client = await this.node.client(options);

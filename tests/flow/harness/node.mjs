@@ -8,6 +8,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client } from './client.mjs';
+import { LEASH } from './server.mjs';
 
 const ROOT = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -50,12 +51,13 @@ export class Node {
      */
     static async start({ config, args, flags = [], prefix = [], env = {} }) {
         const node = new Node();
+        node.options = { config, args, flags, prefix, env };
         node.folder = scratch();
         if (config) {
             node.file = path.join(node.folder, 'site.yaml');
             node.configure(config);
         }
-        const command = [...prefix, BINARY, ...(args ?? ['run', '-c', node.file]), ...flags];
+        const command = [...LEASH, ...prefix, BINARY, ...(args ?? ['run', '-c', node.file]), ...flags];
         node.#child = spawn(command[0], command.slice(1), {
             cwd: node.folder, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'],
         });
