@@ -106,7 +106,7 @@ function keep(data, template) {
     const mine = `${template}.${process.pid}`;
     try {
         fs.mkdirSync(BUILD, { recursive: true });
-        execFileSync('cp', ['-a', data, mine]);
+        execFileSync('cp', ['-a', data, mine], { stdio: 'ignore' });
         fs.renameSync(mine, template);
     } catch {
         fs.rmSync(mine, { recursive: true, force: true });
