@@ -5,28 +5,19 @@
  * Seeds for FAULT_SECONDS (default 8 for each test). FAULT_SEED=n plays that one and shows what the node said.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
-import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { scratch } from '../flow/harness/node.mjs';
+import { test } from 'node:test';
+import { shim } from '../flow/harness/shim.mjs';
 import { Backend } from './backend.mjs';
 import { Program } from './program.mjs';
 import { play, siteOf } from './scenario.mjs';
 
 const SECONDS = Number(process.env.FAULT_SECONDS ?? 8);
-const folder = scratch();
-const shim = path.join(folder, 'shim.so');
-after(() => fs.rmSync(folder, { recursive: true }));
-execFileSync('cc', ['-std=gnu17', '-O1', '-Wall', '-Wextra', '-D_GNU_SOURCE', '-shared', '-fPIC', '-o', shim,
-    fileURLToPath(new URL('shim.c', import.meta.url))], { stdio: ['ignore', 'inherit', 'inherit'] });
 
 /** One run. The seed decides the faults' mixture and the number of loops as well. */
 async function once(seed, env, options) {
     const backend = await Backend.start();
     const program = new Program({ config: siteOf(backend, { threads: 1 + (seed % 2) }),
-        env: { LD_PRELOAD: shim, FAULT_SEED: String(seed), ...env } });
+        env: { LD_PRELOAD: shim(), FAULT_SEED: String(seed), ...env } });
     let problems = [];
     let refused = [];
     try {

@@ -7,9 +7,13 @@
  *   FAULT_CLOCK=hours   CLOCK_REALTIME jumps within so many hours, back and forth, every 20 ms
  *   FAULT_CLOCK_FILE=path  its first 8 bytes, an int64_t, are milliseconds to add to the wall clock; read anew each time
  *
+ * The disk's faults are in shim_disk.c. Both are compiled into one library.
+ *
  * Sockets are watched edge-triggered, and the program takes a read shorter than its buffer for "nothing is left" (true of
  * the kernel). So wherever the shim holds something back it sees to a real edge afterwards: EPOLL_CTL_MOD with the same
  * events reports what is ready again. To the program that is data, or room, that came a moment later. */
+#include "shim_disk.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -178,7 +182,22 @@ ssize_t recv(int fd, void *memory, size_t len, int flags)
 
 ssize_t read(int fd, void *memory, size_t len)
 {
-    return stream_of(fd) ? recv(fd, memory, len, 0) : syscall(SYS_read, fd, memory, len);
+    return stream_of(fd) ? recv(fd, memory, len, 0) : disk_read(fd, memory, len);
+}
+
+/* What read() becomes where _FORTIFY_SOURCE knows the buffer. */
+ssize_t __read_chk(int fd, void *memory, size_t len, size_t room)
+{
+    if (len > room)
+        abort();
+    return read(fd, memory, len);
+}
+
+ssize_t __recv_chk(int fd, void *memory, size_t len, size_t room, int flags)
+{
+    if (len > room)
+        abort();
+    return recv(fd, memory, len, flags);
 }
 
 /* The first `len` bytes of what `from` points at. */
@@ -225,7 +244,7 @@ ssize_t send(int fd, const void *memory, size_t len, int flags)
 
 ssize_t write(int fd, const void *memory, size_t len)
 {
-    return stream_of(fd) ? send(fd, memory, len, MSG_NOSIGNAL) : syscall(SYS_write, fd, memory, len);
+    return stream_of(fd) ? send(fd, memory, len, MSG_NOSIGNAL) : disk_write(fd, memory, len);
 }
 
 static void small_buffer(int fd)
