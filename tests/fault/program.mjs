@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { BINARY, scratch } from '../flow/harness/node.mjs';
+import { LEASH } from '../flow/harness/server.mjs';
 import { Client } from '../flow/harness/client.mjs';
 
 /** Nothing here takes seconds; what takes this long hangs. */
@@ -40,7 +41,7 @@ export class Program {
         if (config) {
             fs.writeFileSync(this.file, JSON.stringify(config, null, 2));
         }
-        const command = [...prefix, BINARY, ...(args ?? ['run', '-c', this.file])];
+        const command = [...LEASH, ...prefix, BINARY, ...(args ?? ['run', '-c', this.file])];
         this.#child = spawn(command[0], command.slice(1), {
             cwd: this.folder, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'],
         });
