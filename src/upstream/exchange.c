@@ -36,7 +36,7 @@ static uint32_t phase_end(struct exchange *x)
     return (uint32_t)MIN(took, UINT32_MAX);
 }
 
-static void drop_conn(struct exchange *x)
+void exchange_drop_conn(struct exchange *x)
 {
     if (x->conn)
         conn_close(x->conn);
@@ -49,22 +49,48 @@ void exchange_fail(struct exchange *x, enum exchange_error error, const char *de
 
     text_put(&text, view_first(view_str(detail), sizeof(x->detail) - 1));
     text_str(&text);
+    exchange_judge_end(x, error);
     x->error = error;
     x->step = X_FAILED;
     pool_leave_queue(x->pool, &x->place);
     dns_cancel(&x->dns);
     timer_clear(&x->timer);
     timer_clear(&x->total);
-    drop_conn(x);
+    exchange_drop_conn(x);
     pool_count(x->pool, POOL_FAILURES + error, 1);
 }
 
 /* ---- getting a connection ---- */
 
+static enum exchange_verdict step_backoff(struct exchange *x)
+{
+    if (!x->timer.fired)
+        return X_WAIT;
+    timer_clear(&x->timer);
+    phase_end(x);
+    x->step = X_ACQUIRE;
+    return X_CONTINUE;
+}
+
+/* Holds a server from here on; one that was given up while we stood in its line is left for another. */
+static int have_server(struct exchange *x)
+{
+    if (x->place.queued && choose_is_void(x->pool, &x->choice)) {
+        pool_leave_queue(x->pool, &x->place);
+        choose_end(x->pool, &x->choice);
+    }
+    return x->choice.held ? 0 : exchange_choose(x);
+}
+
 static enum exchange_verdict step_acquire(struct exchange *x)
 {
-    int r = pool_acquire(x->pool, x->server, x->fresh, !x->request.replayable, &x->place, &x->conn);
+    int r = have_server(x);
 
+    if (r < 0) {
+        exchange_fail(x, EXCHANGE_DESTINATION_UNAVAILABLE, "no server may be asked now: they have failed too often");
+        return X_WAIT;
+    }
+    r = pool_acquire(x->pool, x->choice.server, x->fresh, !x->request.replayable, &x->place, &x->conn);
     if (r == -EAGAIN) {
         if (!x->timer.expires_ms)
             exchange_arm(x, timeouts(x)->queue_ms);
@@ -79,16 +105,15 @@ static enum exchange_verdict step_acquire(struct exchange *x)
     x->timing.queue_us += phase_end(x);
     x->timing.attempts++;
     x->conn->requests++;
+    x->choice.since_ms = loop_now_ms(x->pool->loop);
     x->timing.reused = sock_is_open(&x->conn->sock);
-    x->server = x->conn->server;
-    x->timing.server = x->server;
+    x->timing.server = x->choice.server;
     if (x->timing.reused) {
         pool_count(x->pool, POOL_REUSES, 1);
         x->conn->sock.task = &x->task;
         exchange_queue_head(x);
         x->step = X_SEND;
     } else {
-        x->servers_tried++;
         x->step = X_RESOLVE;
     }
     return X_CONTINUE;
@@ -108,39 +133,27 @@ static void put_preferred_first(struct dns_answer *answer, const struct address 
     }
 }
 
-/* What to do after an attempt that failed before anything was sent: the next address, the next server, or, when there
- * was only one of each, the same once more. */
+/* What to do after an attempt that failed before anything was sent: the next address, else perhaps another server. */
 static enum exchange_verdict next_attempt(struct exchange *x, enum exchange_error error, const char *detail)
 {
-    x->attempt_error = error;
     sock_close(&x->conn->sock);
     x->conn->sock = (struct sock){ .io = { .fd = -1 } };
     pool_count(x->pool, POOL_CONNECT_FAILURES, 1);
-    if (x->timing.attempts < EXCHANGE_ATTEMPTS_MAX) {
-        bool again = x->timing.attempts == 1 && x->addresses.count == 1 && x->upstream->server_count == 1 &&
-                     (error == EXCHANGE_CONNECTION_REFUSED || error == EXCHANGE_CONNECTION_TERMINATED);
-
-        if (x->address + 1 < x->addresses.count || again) {
-            x->address += again ? 0 : 1;
-            x->timing.attempts++;
-            x->step = X_CONNECT;
-            return X_CONTINUE;
-        }
-        if (x->servers_tried < x->upstream->server_count) {
-            x->servers_tried++;
-            x->timing.attempts++;
-            x->server = x->conn->server = x->timing.server = (x->server + 1) % x->upstream->server_count;
-            x->step = X_RESOLVE;
-            return X_CONTINUE;
-        }
+    if (x->timing.attempts < EXCHANGE_ATTEMPTS_MAX && x->address + 1 < x->addresses.count) {
+        x->address++;
+        x->timing.attempts++;
+        x->step = X_CONNECT;
+        return X_CONTINUE;
     }
+    if (exchange_try_again(x, error))
+        return X_CONTINUE;
     exchange_fail(x, error, detail);
     return X_WAIT;
 }
 
 static enum exchange_verdict step_resolve(struct exchange *x)
 {
-    const struct upstream_server *server = &x->upstream->servers[x->server];
+    const struct upstream_server *server = &x->upstream->servers[x->choice.server];
     int r = dns_lookup(x->pool->loop, view_str(server->host), server->port, &x->dns, &x->addresses);
 
     if (r == -EAGAIN && x->timer.fired) {
@@ -160,7 +173,7 @@ static enum exchange_verdict step_resolve(struct exchange *x)
         return next_attempt(x, r == -ETIMEDOUT ? EXCHANGE_DNS_TIMEOUT : EXCHANGE_DNS_ERROR,
                             r == -ETIMEDOUT ? "no name server answered" : "the name of the origin is not known");
     }
-    put_preferred_first(&x->addresses, &x->pool->servers[x->server].preferred);
+    put_preferred_first(&x->addresses, &x->pool->servers[x->choice.server].preferred);
     x->step = X_CONNECT;
     return X_CONTINUE;
 }
@@ -183,8 +196,8 @@ static enum exchange_verdict connect_failed(struct exchange *x, int error)
 
 static enum exchange_verdict connected(struct exchange *x)
 {
-    const struct upstream_server *server = &x->upstream->servers[x->server];
-    struct pool_server *mine = &x->pool->servers[x->server];
+    const struct upstream_server *server = &x->upstream->servers[x->choice.server];
+    struct pool_server *mine = &x->pool->servers[x->choice.server];
     struct sock *sock = &x->conn->sock;
 
     mine->preferred = x->addresses.list[x->address];
@@ -256,34 +269,12 @@ static enum exchange_verdict step_tls(struct exchange *x)
 
 /* ---- broken connections ---- */
 
-/* RFC 9110 §9.2.2 and RFC 9112 §9.3.1: what never left may be sent by any method; what may have arrived only when it is
- * idempotent and the connection was an old one that the origin probably closed while we wrote. A body that the owner
- * has begun to hand over cannot be asked for again. */
-bool exchange_may_retry(const struct exchange *x)
-{
-    if (x->retries > 0 || x->body_started || x->interim_count > 0)
-        return false;
-    return !x->sent_any || (x->timing.reused && x->request.replayable);
-}
-
 enum exchange_verdict exchange_broken(struct exchange *x, int error)
 {
     bool begun = sock_is_open(&x->conn->sock) && sock_input(&x->conn->sock).len > 0;
 
-    if (!begun && exchange_may_retry(x)) {
-        drop_conn(x);
-        x->retries++;
-        x->fresh = true;
-        x->servers_tried = 0;
-        x->sent_any = x->write_dead = x->write_blocked = false;
-        x->scanned = 0;
-        x->chunk_left = x->frame_len = 0;
-        timer_clear(&x->timer);
-        phase_end(x);
-        pool_count(x->pool, POOL_RETRIES, 1);
-        x->step = X_ACQUIRE;
+    if (!begun && exchange_try_again(x, EXCHANGE_CONNECTION_TERMINATED))
         return X_CONTINUE;
-    }
     if (begun)
         exchange_fail(x, EXCHANGE_RESPONSE_INCOMPLETE, "the connection ended within the response head");
     else if (error == EPROTO && x->conn->sock.tls)
@@ -306,6 +297,9 @@ static void phase_timed_out(struct exchange *x)
     case X_ACQUIRE: exchange_fail(x, EXCHANGE_CONNECTION_LIMIT, "no connection became free in time"); break;
     case X_SEND:
     case X_HEAD:
+        if (!sock_input(&x->conn->sock).len &&
+            exchange_try_again(x, writing ? EXCHANGE_CONNECTION_WRITE_TIMEOUT : EXCHANGE_RESPONSE_TIMEOUT))
+            break;
         exchange_fail(x, writing ? EXCHANGE_CONNECTION_WRITE_TIMEOUT : EXCHANGE_RESPONSE_TIMEOUT,
                       writing ? "the origin does not take the request" : "the origin did not answer in time");
         break;
@@ -322,6 +316,8 @@ static void total_timed_out(struct exchange *x)
     bool connecting = x->step < X_SEND, body = x->step == X_BODY;
 
     if (x->step < X_TUNNEL)
+        x->deadline_over = x->by_deadline;
+    if (x->step < X_TUNNEL)
         exchange_fail(x,
                       connecting ? EXCHANGE_CONNECTION_TIMEOUT
                       : body     ? EXCHANGE_CONNECTION_READ_TIMEOUT
@@ -335,6 +331,7 @@ static void drive(struct exchange *x)
 
     do {
         switch (x->step) {
+        case X_BACKOFF: v = step_backoff(x); break;
         case X_ACQUIRE: v = step_acquire(x); break;
         case X_RESOLVE: v = step_resolve(x); break;
         case X_CONNECT: v = step_connect(x); break;
@@ -358,7 +355,7 @@ static void exchange_run(struct task *task)
 
     if (x->total.fired)
         total_timed_out(x);
-    else if (x->timer.fired && x->step != X_RESOLVE && x->step != X_CONNECT && x->step != X_TLS)
+    else if (x->timer.fired && x->step != X_BACKOFF && x->step != X_RESOLVE && x->step != X_CONNECT && x->step != X_TLS)
         phase_timed_out(x);
     drive(x);
     if (x->step != before || x->step > X_SEND)
@@ -366,6 +363,24 @@ static void exchange_run(struct task *task)
 }
 
 /* ---- life ---- */
+
+/* Our own limit for the whole, or the owner's deadline when that comes first. */
+static void arm_total(struct exchange *x)
+{
+    uint64_t total = timeouts(x)->total_ms, deadline = x->request.deadline_ms, now = loop_now_ms(x->pool->loop);
+
+    if (deadline && (total == 0 || deadline < now + total)) {
+        x->by_deadline = true;
+        total = deadline > now ? deadline - now : 0;
+        if (total == 0) {
+            x->deadline_over = true;
+            exchange_fail(x, EXCHANGE_RESPONSE_TIMEOUT, "the request's deadline was over before it began");
+            return;
+        }
+    }
+    if (total)
+        timer_set(&x->total, total);
+}
 
 int exchange_start(struct exchange **ret, struct upstream *upstream, struct task *owner,
                    const struct exchange_request *request)
@@ -380,6 +395,7 @@ int exchange_start(struct exchange **ret, struct upstream *upstream, struct task
     if (!x)
         return -ENOMEM;
     memset(x, 0, offsetof(struct exchange, fields));
+    x->step = X_ACQUIRE;
     x->upstream = upstream;
     x->pool = pool;
     x->owner = owner;
@@ -395,10 +411,9 @@ int exchange_start(struct exchange **ret, struct upstream *upstream, struct task
     timer_init(&x->timer, &x->task);
     timer_init(&x->total, &x->task);
     fields_init(&x->response.fields, x->fields, EXCHANGE_FIELDS_MAX);
-    if (upstream->options.timeouts.total_ms)
-        timer_set(&x->total, upstream->options.timeouts.total_ms);
     pool_count(pool, POOL_EXCHANGES, 1);
-    x->server = pool_pick_server(pool);
+    arm_total(x);
+    budget_deposit(&upstream->retry_budget);
     drive(x);
     *ret = x;
     return 0;
@@ -425,10 +440,11 @@ void exchange_close(struct exchange *x)
     timer_clear(&x->timer);
     timer_clear(&x->total);
     task_cancel(&x->task);
+    exchange_judge_end(x, EXCHANGE_OK);
     if (x->conn && is_reusable(x))
         conn_release(x->conn);
     else
-        drop_conn(x);
+        exchange_drop_conn(x);
     if (x->block)
         sock_block_free(loop, x->block, x->block_cap);
     loop_block_put(loop, x);
@@ -443,10 +459,10 @@ void exchange_set_owner(struct exchange *x, struct task *owner)
 enum exchange_state exchange_state(const struct exchange *x)
 {
     static const enum exchange_state states[] = {
-        [X_ACQUIRE] = EXCHANGE_CONNECTING, [X_RESOLVE] = EXCHANGE_CONNECTING, [X_CONNECT] = EXCHANGE_CONNECTING,
-        [X_TLS] = EXCHANGE_CONNECTING,     [X_SEND] = EXCHANGE_WAITING,       [X_HEAD] = EXCHANGE_WAITING,
-        [X_INTERIM] = EXCHANGE_INTERIM,    [X_BODY] = EXCHANGE_BODY,          [X_TUNNEL] = EXCHANGE_TUNNEL,
-        [X_DONE] = EXCHANGE_DONE,          [X_FAILED] = EXCHANGE_FAILED,
+        [X_BACKOFF] = EXCHANGE_CONNECTING, [X_ACQUIRE] = EXCHANGE_CONNECTING, [X_RESOLVE] = EXCHANGE_CONNECTING,
+        [X_CONNECT] = EXCHANGE_CONNECTING, [X_TLS] = EXCHANGE_CONNECTING,     [X_SEND] = EXCHANGE_WAITING,
+        [X_HEAD] = EXCHANGE_WAITING,       [X_INTERIM] = EXCHANGE_INTERIM,    [X_BODY] = EXCHANGE_BODY,
+        [X_TUNNEL] = EXCHANGE_TUNNEL,      [X_DONE] = EXCHANGE_DONE,          [X_FAILED] = EXCHANGE_FAILED,
     };
 
     return states[x->step];

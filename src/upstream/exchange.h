@@ -37,6 +37,8 @@ struct exchange_request {
     bool replayable;         /* idempotent: may be sent again on a fresh connection (RFC 9110 §9.2.2) */
     bool upgrade;            /* the head asks for an Upgrade: a 101 is expected, the connection must not be shared */
     bool want_interim;       /* show 1xx heads; otherwise they are dropped */
+    uint64_t key_hash;       /* of what is asked for: consistent hashing sends equal ones to the same server */
+    uint64_t deadline_ms;    /* monotonic; no phase outlives it; 0: none */
 };
 
 /* Starts at once, on the pool of owner->loop. 0 or -ENOMEM; every other failure is told by the state. The owner is woken after

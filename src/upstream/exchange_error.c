@@ -24,6 +24,7 @@ static const struct {
     [EXCHANGE_TRANSFER_CODING] = { VIEW("http_response_transfer_coding"), 502 },
     [EXCHANGE_PROTOCOL_ERROR] = { VIEW("http_protocol_error"), 502 },
     [EXCHANGE_INTERNAL] = { VIEW("proxy_internal_error"), 500 },
+    [EXCHANGE_DESTINATION_UNAVAILABLE] = { VIEW("destination_unavailable"), 503 },
 };
 
 struct view exchange_error_token(enum exchange_error error)

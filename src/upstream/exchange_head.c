@@ -85,6 +85,8 @@ static enum exchange_verdict got_head(struct exchange *x, size_t len)
     struct sock *sock = &x->conn->sock;
     struct http_response *response = &x->response;
 
+    if (exchange_judge_head(x))
+        return X_CONTINUE;
     x->block_at = sock->in_at;
     x->block = sock_take_block(sock, len, &x->block_cap);
     if (!x->block) {

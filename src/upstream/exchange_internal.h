@@ -1,13 +1,15 @@
 /* The exchange as its own files see it: exchange.c (life and connection), exchange_head.c (sending the head, reading
- * heads), exchange_body.c (bodies both ways), exchange_error.c (names). */
+ * heads), exchange_body.c (bodies both ways), exchange_retry.c (which server, again or not, what the breakers learn),
+ * exchange_error.c (names). */
 #pragma once
 
 #include "net/dns.h"
 #include "upstream/exchange.h"
-#include "upstream/pool.h"
+#include "upstream/choose.h"
 
 enum exchange_step {
-    X_ACQUIRE, /* a place among the connections */
+    X_BACKOFF, /* before the same server is tried again */
+    X_ACQUIRE, /* a server, and a place among its connections */
     X_RESOLVE,
     X_CONNECT,
     X_TLS,
@@ -43,10 +45,17 @@ struct exchange {
     struct conn *conn;
     struct dns_waiter dns;
     struct dns_answer addresses;
-    unsigned address, server, servers_tried;
-    bool fresh; /* an idle connection will not do: it is a retry */
+    struct choice choice;        /* the server; held while the attempt there lasts */
+    struct breaker_ticket whole; /* of the upstream's own breaker */
+    bool has_whole;
+    uint32_t tried; /* bit i: server i failed this request */
+    unsigned address;
+    bool fresh; /* an idle connection will not do: one has just proved stale */
+    bool same;  /* a retry at the same server */
+    bool renewed;
+    bool by_deadline;   /* the timer `total` is the owner's deadline */
+    bool deadline_over; /* it failed because its owner's time was over */
     uint8_t retries;
-    enum exchange_error attempt_error; /* of the last attempt to connect */
 
     /* the request on its way */
     struct iovec out[8]; /* bytes of ours still to be sent, in order, before anything of the owner's */
@@ -80,8 +89,21 @@ struct exchange {
 void exchange_fail(struct exchange *x, enum exchange_error error, const char *detail);
 /* Would the request be sent once more if its connection broke now? */
 bool exchange_may_retry(const struct exchange *x);
+/* Takes a server and breaker tickets. 0, or -ENOENT: nobody may be asked. */
+int exchange_choose(struct exchange *x);
+/* The attempt at this server failed with `error` and nothing of an answer has come: puts the exchange on its way to another
+ * server (or, when nothing was sent, to the same one after a pause) as far as limits and budget allow. False: it was the
+ * last attempt; the exchange is unchanged. The server's breaker knows in either case. */
+bool exchange_try_again(struct exchange *x, enum exchange_error error);
+/* The final head lies in the input: tells the breakers what they can know. True when it is a failure worth another attempt,
+ * which is then under way. */
+bool exchange_judge_head(struct exchange *x);
+/* The end: error EXCHANGE_OK when it went well or was given up by its owner. */
+void exchange_judge_end(struct exchange *x, enum exchange_error error);
 /* The connection broke (error 0: ended) before the final head: tries again where that is safe, else fails. */
 enum exchange_verdict exchange_broken(struct exchange *x, int error);
+/* Closes the connection, if there is one. */
+void exchange_drop_conn(struct exchange *x);
 /* 0: no timer. */
 void exchange_arm(struct exchange *x, uint32_t after_ms);
 

@@ -3,12 +3,13 @@
  *   new -> in use -> idle -> in use ... -> closed
  *
  * While in use a connection belongs to its exchange; while idle to the pool, which closes it when its time is over, when
- * the peer closes, or when the peer says something nobody asked for. The limit counts both kinds. When a connection
- * becomes free the first in the queue is woken and tries again; it keeps its place until it succeeds, so nobody can
+ * the peer closes, or when the peer says something nobody asked for. Limit and queue are each server's own, so that a
+ * server that hangs holds up nobody else; the limit counts both kinds. When a connection becomes free the first in the queue is woken and tries again; it keeps its place until it succeeds, so nobody can
  * overtake it. */
 #include "upstream/pool.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/heap.h"
 
 #include <errno.h>
@@ -26,10 +27,11 @@ int pool_get(struct pool **ret, struct upstream *upstream, struct loop *loop)
             return -ENOMEM;
         pool->upstream = upstream;
         pool->loop = loop;
-        pool->next_server = index; /* loops start at different servers */
-        list_init(&pool->waiting);
-        for (unsigned i = 0; i < count; i++)
+        pool->random = clock_mono_us() * 2 + index + 1;
+        for (unsigned i = 0; i < count; i++) {
             list_init(&pool->servers[i].idle);
+            list_init(&pool->servers[i].waiting);
+        }
         atomic_store_explicit(&upstream->pools[index], pool, memory_order_release);
     }
     *ret = pool;
@@ -40,8 +42,8 @@ void pool_free(struct pool *pool)
 {
     if (!pool)
         return;
-    CHECK(list_empty(&pool->waiting));
     for (unsigned i = 0; i < pool->upstream->server_count; i++) {
+        CHECK(list_empty(&pool->servers[i].waiting));
         while (!list_empty(&pool->servers[i].idle))
             conn_close(CONTAINER_OF(pool->servers[i].idle.next, struct conn, link));
         tls_session_clear(&pool->servers[i].session);
@@ -50,21 +52,33 @@ void pool_free(struct pool *pool)
     heap_free(pool);
 }
 
-unsigned pool_pick_server(struct pool *pool)
+/* xorshift64* */
+uint32_t pool_random(struct pool *pool)
 {
-    return pool->next_server++ % pool->upstream->server_count;
+    pool->random ^= pool->random >> 12;
+    pool->random ^= pool->random << 25;
+    pool->random ^= pool->random >> 27;
+    return (uint32_t)((pool->random * 0x2545F4914F6CDD1Du) >> 32);
 }
 
-static bool below_limit(const struct pool *pool)
+static bool below_limit(const struct pool *pool, unsigned server)
 {
-    return pool->upstream->loop_connections == 0 || pool_counter(pool, POOL_OPEN) < pool->upstream->loop_connections;
+    uint32_t limit = pool->upstream->options.max_connections;
+
+    return limit == 0 || pool->servers[server].open < limit;
 }
 
-static void wake_first(struct pool *pool)
+bool pool_is_full(const struct pool *pool, unsigned server)
 {
-    if (list_empty(&pool->waiting) || (!below_limit(pool) && pool_counter(pool, POOL_IDLE) == 0))
-        return;
-    task_wake(CONTAINER_OF(pool->waiting.next, struct pool_place, link)->task);
+    return !below_limit(pool, server) && list_empty(&pool->servers[server].idle);
+}
+
+static void wake_first(struct pool *pool, unsigned server)
+{
+    struct node *waiting = &pool->servers[server].waiting;
+
+    if (!list_empty(waiting) && !pool_is_full(pool, server))
+        task_wake(CONTAINER_OF(waiting->next, struct pool_place, link)->task);
 }
 
 /* ---- idle connections ---- */
@@ -111,17 +125,6 @@ static struct conn *take_idle(struct pool *pool, unsigned server, bool careful)
     return NULL;
 }
 
-static struct conn *take_any_idle(struct pool *pool, bool careful)
-{
-    for (unsigned i = 0; i < pool->upstream->server_count; i++) {
-        struct conn *conn = take_idle(pool, i, careful);
-
-        if (conn)
-            return conn;
-    }
-    return NULL;
-}
-
 static struct conn *conn_new(struct pool *pool, unsigned server)
 {
     struct conn *conn = heap_zalloc(sizeof(*conn));
@@ -134,6 +137,7 @@ static struct conn *conn_new(struct pool *pool, unsigned server)
     list_init(&conn->link);
     task_init(&conn->task, pool->loop, idle_run);
     timer_init(&conn->timer, &conn->task);
+    pool->servers[server].open++;
     pool_count(pool, POOL_OPEN, 1);
     return conn;
 }
@@ -141,13 +145,15 @@ static struct conn *conn_new(struct pool *pool, unsigned server)
 void conn_close(struct conn *conn)
 {
     struct pool *pool = conn->pool;
+    unsigned server = conn->server;
 
     if (conn->idle)
         idle_end(conn);
     sock_close(&conn->sock);
     heap_free(conn);
+    pool->servers[server].open--;
     pool_count(pool, POOL_OPEN, (uint64_t)-1);
-    wake_first(pool);
+    wake_first(pool, server);
 }
 
 void conn_release(struct conn *conn)
@@ -169,7 +175,7 @@ void conn_release(struct conn *conn)
     if (options->idle_timeout_ms)
         timer_set(&conn->timer, options->idle_timeout_ms);
     pool_count(pool, POOL_IDLE, 1);
-    wake_first(pool);
+    wake_first(pool, conn->server);
 }
 
 /* ---- the queue ---- */
@@ -181,16 +187,17 @@ void pool_leave_queue(struct pool *pool, struct pool_place *place)
     list_remove(&place->link);
     place->queued = false;
     pool_count(pool, POOL_WAITING, (uint64_t)-1);
-    wake_first(pool);
+    wake_first(pool, place->server);
 }
 
-static int enqueue(struct pool *pool, struct pool_place *place)
+static int enqueue(struct pool *pool, unsigned server, struct pool_place *place)
 {
     if (place->queued)
         return -EAGAIN;
     if (pool_counter(pool, POOL_WAITING) >= pool->upstream->options.max_waiting)
         return -EBUSY;
-    list_push(&pool->waiting, &place->link);
+    list_push(&pool->servers[server].waiting, &place->link);
+    place->server = server;
     place->queued = true;
     pool_count(pool, POOL_WAITING, 1);
     return -EAGAIN;
@@ -199,21 +206,19 @@ static int enqueue(struct pool *pool, struct pool_place *place)
 int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, struct pool_place *place,
                  struct conn **ret)
 {
-    bool my_turn = fresh || list_empty(&pool->waiting) || pool->waiting.next == &place->link;
+    const struct node *waiting = &pool->servers[server].waiting;
+    bool my_turn = fresh || list_empty(waiting) || waiting->next == &place->link;
     struct conn *conn;
 
     if (!my_turn)
-        return enqueue(pool, place);
-    conn = fresh ? NULL : take_idle(pool, server, careful);
-    if (!conn && !below_limit(pool)) {
-        conn = take_any_idle(pool, careful);
-        if (conn && fresh) {
-            conn_close(conn);
-            conn = NULL;
-        }
-        if (!conn && !below_limit(pool))
-            return enqueue(pool, place);
+        return enqueue(pool, server, place);
+    conn = fresh && below_limit(pool, server) ? NULL : take_idle(pool, server, careful);
+    if (conn && fresh) {
+        conn_close(conn);
+        conn = NULL;
     }
+    if (!conn && !below_limit(pool, server))
+        return enqueue(pool, server, place);
     if (!conn) {
         conn = conn_new(pool, server);
         if (!conn)

@@ -1,9 +1,10 @@
-/* The part of an upstream that belongs to one loop: its connections, idle or in use, and who waits for one. Internal to
- * src/upstream. */
+/* The servers of an upstream, and the part of it that belongs to one loop: its connections, idle or in use, and who waits for
+ * one. Internal to src/upstream. */
 #pragma once
 
 #include "net/address.h"
 #include "net/sock.h"
+#include "upstream/budget.h"
 #include "upstream/upstream.h"
 
 #include <stdatomic.h>
@@ -13,8 +14,13 @@ struct upstream_server {
     char *tls_name;  /* sent and checked in TLS */
     char *name;      /* "host:port" */
     char *authority; /* as a Host field says it */
+    uint64_t hash;   /* of the name */
     uint16_t port;
     bool tls;
+    /* shared by the loops */
+    struct breaker breaker;
+    _Atomic uint32_t in_flight;
+    _Atomic bool unhealthy; /* active checks say so */
 };
 
 struct pool;
@@ -22,8 +28,9 @@ struct pool;
 struct upstream {
     struct upstream_options options; /* name points to our copy; servers and tls are not kept */
     char *name;
-    struct tls_context *tls;   /* NULL when no server wants it */
-    uint32_t loop_connections; /* limit of one loop */
+    struct tls_context *tls; /* NULL when no server wants it */
+    struct breaker breaker;  /* of the whole; not asked when there is only one server */
+    struct budget retry_budget;
     unsigned server_count;
     struct upstream_server servers[UPSTREAM_SERVERS_MAX];
     _Atomic(struct pool *) pools[]; /* by loop index */
@@ -46,7 +53,10 @@ enum pool_counter {
 };
 
 struct pool_server {
-    struct node idle; /* struct conn, the last used first */
+    struct node idle;    /* struct conn, the last used first */
+    struct node waiting; /* struct pool_place, first come first served */
+    uint32_t open;       /* connections, idle ones included */
+    int64_t turn;        /* round robin */
     struct tls_session session;
     struct address preferred; /* the address that answered last; len 0: none yet */
 };
@@ -54,8 +64,7 @@ struct pool_server {
 struct pool {
     struct upstream *upstream;
     struct loop *loop;
-    struct node waiting; /* struct pool_place, first come first served */
-    unsigned next_server;
+    uint64_t random;
     _Atomic uint64_t counters[POOL_COUNTERS];
     struct pool_server servers[];
 };
@@ -76,6 +85,7 @@ struct conn {
 struct pool_place {
     struct node link;
     struct task *task;
+    unsigned server;
     bool queued;
 };
 
@@ -95,11 +105,14 @@ static inline uint64_t pool_counter(const struct pool *pool, unsigned counter)
 int pool_get(struct pool **ret, struct upstream *upstream, struct loop *loop);
 void pool_free(struct pool *pool);
 
-/* The next server in turn. */
-unsigned pool_pick_server(struct pool *pool);
+/* For choosing and jitter. */
+uint32_t pool_random(struct pool *pool);
 
-/* A connection for an exchange: an idle one of `server`, else a new unconnected one, else any idle one. `fresh`: only a
- * new one, closing an idle one when the limit asks for it. `careful`: look whether the peer has closed it.
+/* No connection to this server can be had now without waiting. */
+bool pool_is_full(const struct pool *pool, unsigned server);
+
+/* A connection for an exchange: an idle one of `server`, else a new unconnected one. `fresh`: only a new one, closing an
+ * idle one when the limit asks for it. `careful`: look whether the peer has closed it.
  * 0; -EAGAIN: queued in `place`, whose task is woken when it is its turn; -EBUSY: the queue is full; -ENOMEM. */
 int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, struct pool_place *place,
                  struct conn **ret);

@@ -1,8 +1,11 @@
 /* An upstream as the loops share it: parsed servers, the TLS context, the options. Immutable after upstream_new() except
- * for the array of pools, in which each loop writes its own element. */
+ * for the array of pools, in which each loop writes its own element, and what is known about health (breakers, budgets,
+ * counts), which looks after itself. */
 #include "upstream/upstream.h"
 
+#include "base/clock.h"
 #include "base/heap.h"
+#include "base/key.h"
 #include "proto/uri.h"
 #include "upstream/pool.h"
 
@@ -28,7 +31,12 @@ void upstream_options_init(struct upstream_options *options)
             .first_byte_ms = 30000,
             .idle_ms = 30000,
         },
+        .breaker_statuses = { 502, 503, 504 },
+        .retries = 1,
+        .retry_percent = 20,
+        .retry_per_second = 10,
     };
+    breaker_options_init(&options->breaker);
 }
 
 static char *copy_str(const char *s)
@@ -62,6 +70,7 @@ static int server_set_up(struct upstream_server *server, const char *url, const 
     server->host = heap_strdup(uri.host.ptr, uri.host.len);
     server->authority = heap_strdup(authority.ptr, authority.len);
     server->name = heap_strdup(name.ptr, name.len);
+    server->hash = hash64(text_view(&name));
     server->port = uri.port;
     server->tls = uri.https;
     server->tls_name = tls_name ? copy_str(tls_name) : heap_strdup(uri.host.ptr, uri.host.len);
@@ -75,6 +84,7 @@ static int servers_set_up(struct upstream *up, const struct upstream_options *op
 
     for (unsigned i = 0; i < options->server_count; i++) {
         up->server_count = i + 1;
+        breaker_init(&up->servers[i].breaker, &options->breaker, clock_mono_us() + i);
         r = server_set_up(&up->servers[i], options->servers[i], options->tls_name, reason);
         if (r < 0)
             return r;
@@ -101,8 +111,8 @@ int upstream_new(struct upstream **ret, const struct upstream_options *options, 
     up->options.tls_name = NULL;
     up->name = copy_str(options->name);
     up->options.name = up->name;
-    if (options->max_connections)
-        up->loop_connections = (options->max_connections + options->loops - 1) / options->loops;
+    breaker_init(&up->breaker, &options->breaker, clock_mono_us());
+    budget_init(&up->retry_budget, options->retry_percent, options->retry_per_second, clock_mono_ms());
     r = up->name ? servers_set_up(up, options, reason) : -ENOMEM;
     if (r < 0) {
         upstream_free(up);
@@ -132,7 +142,9 @@ void upstream_free(struct upstream *upstream)
         heap_free(server->tls_name);
         heap_free(server->name);
         heap_free(server->authority);
+        breaker_end(&server->breaker);
     }
+    breaker_end(&upstream->breaker);
     tls_context_unref(upstream->tls);
     heap_free(upstream->name);
     heap_free(upstream);
@@ -189,4 +201,49 @@ void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret)
             s.failures[e] += pool_counter(pool, POOL_FAILURES + e);
     }
     *ret = s;
+}
+
+/* ---- health ---- */
+
+void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstream_server_stats *ret)
+{
+    uint64_t now = clock_mono_ms();
+    bool whole = i >= upstream->server_count;
+
+    *ret = (struct upstream_server_stats){ .healthy = true };
+    breaker_look(whole ? &upstream->breaker : &upstream->servers[i].breaker, now, &ret->breaker);
+    for (unsigned k = 0; k < upstream->server_count; k++)
+        if (whole || k == i)
+            ret->in_flight += atomic_load_explicit(&upstream->servers[k].in_flight, memory_order_relaxed);
+    if (!whole)
+        ret->healthy = !atomic_load_explicit(&upstream->servers[i].unhealthy, memory_order_relaxed);
+}
+
+bool upstream_is_down(struct upstream *upstream)
+{
+    uint64_t now = clock_mono_ms();
+
+    if (upstream->server_count > 1 && !breaker_may(&upstream->breaker, now))
+        return true;
+    for (unsigned i = 0; i < upstream->server_count; i++)
+        if (!atomic_load_explicit(&upstream->servers[i].unhealthy, memory_order_relaxed) &&
+            breaker_may(&upstream->servers[i].breaker, now))
+            return false;
+    return true;
+}
+
+int upstream_breaker_force(struct upstream *upstream, struct view server, enum breaker_force force)
+{
+    uint64_t now = clock_mono_ms();
+    bool found = false;
+
+    for (unsigned i = 0; i < upstream->server_count; i++) {
+        if (server.len && !view_eq(server, view_str(upstream->servers[i].name)))
+            continue;
+        breaker_force(&upstream->servers[i].breaker, force, now);
+        found = true;
+    }
+    if (server.len == 0)
+        breaker_force(&upstream->breaker, force, now);
+    return found ? 0 : -ENOENT;
 }

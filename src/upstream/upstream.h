@@ -1,13 +1,17 @@
 /* An upstream: the servers that answer for one origin, and on each loop a pool of connections to them.
  *
- * The upstream is shared by all loops and immutable; its pools belong to one loop each and are made on first use. */
+ * The upstream is shared by all loops. Its options and servers are immutable; what is known about the servers' health is kept
+ * in atomics and under small locks. Its pools belong to one loop each and are made on first use. */
 #pragma once
 
 #include "base/text.h"
 #include "loop/loop.h"
 #include "net/tls.h"
+#include "upstream/balance.h"
+#include "upstream/breaker.h"
 
 #define UPSTREAM_SERVERS_MAX 32u
+#define UPSTREAM_STATUSES_MAX 8u
 
 struct upstream_timeouts { /* milliseconds; 0: none */
     uint32_t queue_ms;     /* for a free connection when max_connections is reached */
@@ -26,17 +30,24 @@ struct upstream_options {
     unsigned loops; /* number of loops that may use it; loop_index() < loops */
     struct tls_options tls;
     const char *tls_name;     /* sent and checked instead of the server's host; NULL: the host */
-    uint32_t max_connections; /* of the process, shared out evenly over the loops; 0: no limit */
+    uint32_t max_connections; /* per server and loop; 0: no limit */
     uint32_t max_waiting;     /* exchanges queued for a connection, per loop */
     uint32_t max_idle;        /* idle keep-alive connections, per loop; 0: no keep-alive */
     uint32_t idle_timeout_ms; /* of an idle connection */
     uint32_t max_requests;    /* per connection; 0: no limit */
     size_t head_max;          /* bytes of a response head */
     struct upstream_timeouts timeouts;
+    enum balance balance;
+    struct breaker_options breaker; /* of each server, and of the upstream as a whole when it has several */
+    uint16_t breaker_statuses[UPSTREAM_STATUSES_MAX]; /* answers that count as failures; 0 ends the list */
+    uint32_t retries;                                 /* of one request, a lost keep-alive connection not counted */
+    uint32_t retry_percent, retry_per_second;         /* budget: share of all requests, and besides */
+    bool retry_statuses;                              /* also retry after a breaker status, safe methods only */
 };
 
 /* The defaults: 1024 connections, 1024 waiting, 64 idle for 55 s, head 64 KiB; dns 5 s, connect 2 s, tls 5 s, first byte and
- * idle 30 s. Fill in name, servers and loops. */
+ * idle 30 s; round robin; the breaker's own; 502, 503 and 504 are failures; 1 retry, budget 20 % and 10/s. Fill in name,
+ * servers and loops. */
 void upstream_options_init(struct upstream_options *options);
 
 struct upstream;
@@ -76,7 +87,8 @@ enum exchange_error {
     EXCHANGE_HEAD_TOO_LARGE,
     EXCHANGE_TRANSFER_CODING,
     EXCHANGE_PROTOCOL_ERROR,
-    EXCHANGE_INTERNAL, /* out of memory or descriptors */
+    EXCHANGE_INTERNAL,                /* out of memory or descriptors */
+    EXCHANGE_DESTINATION_UNAVAILABLE, /* every server is out: a breaker is open or checks fail. Nothing was sent */
     EXCHANGE_ERROR_COUNT
 };
 
@@ -94,3 +106,19 @@ struct upstream_stats {
     uint64_t bytes_in, bytes_out; /* bodies */
 };
 void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret);
+
+/* ---- the servers' health; any thread ---- */
+
+struct upstream_server_stats {
+    struct breaker_view breaker;
+    uint32_t in_flight; /* requests there now */
+    bool healthy;       /* by active checks; true without any */
+};
+/* Server i, or with i == upstream_server_count() the upstream as a whole (in_flight: the sum). */
+void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstream_server_stats *ret);
+/* True when an exchange started now would fail at once, because nobody may be asked. */
+bool upstream_is_down(struct upstream *upstream);
+
+/* Switches breakers by hand: of the server called `server` ("host:port"), or with an empty view of all of them and the
+ * upstream's own. 0 or -ENOENT. Lasts until AUTO or the end of the configuration. */
+int upstream_breaker_force(struct upstream *upstream, struct view server, enum breaker_force force);
