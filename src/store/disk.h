@@ -13,6 +13,8 @@
 #include "loop/work.h"
 #include "store/entry.h"
 
+#include <sys/types.h>
+
 struct disk;
 
 struct disk_options {
@@ -22,8 +24,9 @@ struct disk_options {
     uint64_t max_object;   /* body bytes; 0: 1 GiB */
     uint64_t inline_max;   /* see above; 0: 1 MiB */
     uint64_t checkpoint_ms;
-    const uint8_t *key;    /* 32 bytes for AES-256-GCM, copied; NULL: in clear */
-    uint8_t identity[16];  /* of the node's durable state: what was written under another one is not trusted, so it is dropped */
+    const uint8_t *key; /* 32 bytes for AES-256-GCM, copied; NULL: in clear */
+    uint8_t identity
+        [16]; /* of the node's durable state: what was written under another one is not trusted, so it is dropped */
     struct workers *workers;
 };
 
@@ -44,8 +47,10 @@ struct disk_get; /* a read under way */
  * when the bytes were in the page cache; -ENOENT; -EAGAIN and *ret_get: `task` is woken, then disk_get_result(). An
  * ENTRY_VARY comes as an object with status 0, its names in object_vary_names() and the generation in object->generation.
  * Position and times are as stored. */
-int disk_get(struct disk *disk, struct entry_key at, const struct key *key, struct task *task, struct disk_get **ret_get,
-             struct object **ret_object);
+int disk_get(struct disk *disk, struct entry_key at, const struct key *key, struct task *task,
+             struct disk_get **ret_get, struct object **ret_object);
+/* As disk_get(), but waits for the disk: for tests, tools and measurements. */
+int disk_get_blocking(struct disk *disk, struct entry_key at, const struct key *key, struct object **ret_object);
 /* As above: -EAGAIN while it runs; any other answer ends the read. */
 int disk_get_result(struct disk_get *get, struct object **ret_object);
 /* The caller does not want the answer any more; the task is not woken. NULL is fine. */
@@ -70,6 +75,8 @@ enum disk_reason {
     DISK_EVICTED, /* leaves memory: taken with two uses or more */
     DISK_PINNED,  /* the route wants it kept */
 };
+/* Would the body be taken? For those who are about to stream one with a writer; a sight is noted. Any thread. */
+bool disk_wants(struct disk *disk, struct entry_key at, const struct object *object, enum disk_reason reason);
 /* Any thread; returns at once. Takes its own reference; copied to a segment by a worker. Dropped and counted when the queue is
  * full. Objects already here unchanged are not written again. */
 void disk_offer(struct disk *disk, struct entry_key at, struct object *object, enum disk_reason reason);
@@ -94,18 +101,27 @@ void disk_writer_commit(struct disk_writer *writer);
 /* NULL is fine. */
 void disk_writer_abort(struct disk_writer *writer);
 
+/* Waits until everything offered and dropped before is written, or the tier is off: for tests and tools. */
+void disk_settle(struct disk *disk);
+/* Writes a checkpoint now, in the caller's thread: for tests and tools. */
+void disk_checkpoint(struct disk *disk);
+
 /* ---- what it is doing ---- */
 
 struct disk_stats {
-    bool on;               /* false: switched itself off */
-    char trouble[96];      /* why, "" when on */
-    uint64_t size, bytes;  /* limit, and what the files take */
-    uint64_t live_bytes;   /* of records that can be found */
+    bool on;              /* false: switched itself off */
+    char trouble[96];     /* why, "" when on */
+    char notice[128];     /* what was removed at the last start, and why (another key, another node): for the log; "" */
+    uint64_t size, bytes; /* limit, and what the files take */
+    uint64_t live_bytes;  /* of records that can be found */
     uint64_t objects, segments, index_bytes;
     uint64_t hits, misses, hits_resident; /* the last: answered without a worker */
     uint64_t written, written_bytes, reinserted, reinserted_bytes, evicted, dropped, refused_full, refused_admission;
+    uint64_t foreign; /* segments removed that were written under another key, identity or format */
+    uint64_t checkpoints, checkpoints_skipped; /* the latter: no room; the next start reads footers instead */
+    uint64_t queued_bytes;                     /* that wait to be written */
     uint64_t corrupt, read_errors, write_errors, switched_off;
-    uint64_t open_ms;      /* what disk_open() took */
+    uint64_t open_ms;       /* what disk_open() took */
     uint64_t scanned_bytes; /* of that, read because no checkpoint covered it */
 };
 void disk_stats(struct disk *disk, struct disk_stats *ret);
