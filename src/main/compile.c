@@ -30,6 +30,61 @@ static int64_t unset_or(uint64_t value, int64_t otherwise)
 
 /* ---- upstreams ---- */
 
+static uint32_t narrow(uint64_t value)
+{
+    return (uint32_t)MIN(value, (uint64_t)UINT32_MAX);
+}
+
+static uint32_t permille(double ratio)
+{
+    return (uint32_t)(ratio * 1000 + 0.5);
+}
+
+/* Checked by check_upstreams(). */
+static void compile_statuses(const struct option_strings *from, uint16_t to[UPSTREAM_STATUSES_MAX])
+{
+    memset(to, 0, UPSTREAM_STATUSES_MAX * sizeof(to[0]));
+    for (size_t i = 0; i < from->count && i < UPSTREAM_STATUSES_MAX; i++) {
+        uint64_t status = 0;
+
+        if (view_parse_u64(from->items[i], &status))
+            to[i] = (uint16_t)status;
+    }
+}
+
+static void compile_breaker(const struct site_upstream *from, struct upstream_options *to)
+{
+    const struct site_breaker *b = &from->breaker;
+
+    to->breaker = (struct breaker_options){
+        .enabled = b->enabled,
+        .failures = narrow(b->failures),
+        .ratio_permille = permille(b->ratio),
+        .requests = narrow(b->requests),
+        .window_ms = narrow(b->window),
+        .slow_ms = narrow(b->slow),
+        .slow_permille = permille(b->slow_ratio),
+        .open_ms = narrow(b->open),
+        .open_max_ms = narrow(MAX(b->open, b->open_max)),
+        .successes = 2,
+        .ramp_ms = narrow(from->slow_start),
+    };
+    compile_statuses(&b->statuses, to->breaker_statuses);
+}
+
+static void compile_timeouts(const struct site_upstream *from, struct upstream_timeouts *to)
+{
+    *to = (struct upstream_timeouts){
+        .queue_ms = narrow(from->queue_timeout),
+        .dns_ms = narrow(from->dns_timeout),
+        .connect_ms = narrow(from->connect_timeout),
+        .tls_ms = narrow(from->tls_timeout),
+        .first_byte_ms = narrow(from->first_byte_timeout),
+        .idle_ms = narrow(from->idle_timeout),
+        .total_ms = narrow(from->total_timeout),
+    };
+}
+
 static int make_upstream(struct compiled *c, const struct site_upstream *from, struct upstream **ret,
                          struct text *reason)
 {
@@ -52,12 +107,17 @@ static int make_upstream(struct compiled *c, const struct site_upstream *from, s
     options.tls.key_file = from->tls.key.len ? from->tls.key.ptr : NULL;
     options.tls.insecure = !from->tls.verify;
     options.tls_name = from->tls.server_name.len ? from->tls.server_name.ptr : NULL;
-    options.max_connections = (uint32_t)MIN(from->max_connections, UINT32_MAX);
-    options.max_idle = (uint32_t)MIN(from->keepalive.max_idle, UINT32_MAX);
-    options.idle_timeout_ms = (uint32_t)MIN(from->keepalive.idle_timeout, UINT32_MAX);
-    options.timeouts.connect_ms = (uint32_t)MIN(from->connect_timeout, UINT32_MAX);
-    options.timeouts.first_byte_ms = (uint32_t)MIN(from->first_byte_timeout, UINT32_MAX);
-    options.timeouts.idle_ms = (uint32_t)MIN(from->idle_timeout, UINT32_MAX);
+    options.max_connections = narrow(from->max_connections);
+    options.max_waiting = narrow(from->max_waiting);
+    options.max_idle = narrow(from->keepalive.max_idle);
+    options.idle_timeout_ms = narrow(from->keepalive.idle_timeout);
+    options.balance = (enum balance)from->balance;
+    options.retries = narrow(from->retries);
+    options.retry_statuses = from->retry_statuses;
+    options.retry_percent = narrow(from->retry_budget.percent);
+    options.retry_per_second = narrow(from->retry_budget.per_second);
+    compile_breaker(from, &options);
+    compile_timeouts(from, &options.timeouts);
     return upstream_new(ret, &options, reason);
 }
 

@@ -128,6 +128,7 @@ static void check_upstreams(const struct site *site, struct conf_report *report)
         struct text path = TEXT_ON(buffer);
 
         check_server_paths(u, report);
+        site_upstream_check(u, report);
         for (size_t k = 0; k < u->servers.count; k++)
             plain = plain && u->servers.items[k].text.len && !u->servers.items[k].tls;
         text_printf(&path, "upstreams.%.*s", VIEW_ARG(u->name));

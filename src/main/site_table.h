@@ -11,5 +11,14 @@
 #define MIB(n) ((uint64_t)(n) << 20)
 #define TIB(n) ((uint64_t)(n) << 40)
 
+#define HELP_ENV "`${NAME}` takes it from the environment."
+
 /* Members of the site that have a file of their own. */
 extern const struct option site_upstream_table[];
+extern const struct option site_tls_table[];
+extern const struct option site_disk_table[];
+extern const struct option site_shared_table[];
+extern const struct option site_state_table[];
+
+/* Of one upstream, after loading: statuses, paths. */
+void site_upstream_check(const struct site_upstream *upstream, struct conf_report *report);

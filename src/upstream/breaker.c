@@ -118,7 +118,7 @@ static void close_now(struct breaker *b, uint64_t now_ms)
 static void end_ramp(struct breaker *b, uint64_t now_ms)
 {
     if (state_of(word_now(b)) == BREAKER_RAMP && elapsed(b, now_ms) >= b->options.ramp_ms)
-        set_state(b, BREAKER_CLOSED, true, now_ms);
+        set_state(b, BREAKER_CLOSED, true, atomic_load(&b->since_ms) + b->options.ramp_ms);
 }
 
 /* ---- asking ---- */
