@@ -177,9 +177,9 @@ static inline struct ask asked(uint32_t timeout_ms, const char *line)
     return ask;
 }
 
-#define assert_answer(ask, wanted) \
+#define assert_answer(answer, wanted) \
     do { \
-        struct ask answer_ = (ask); \
+        struct ask answer_ = (answer); \
         assert_int_equal(answer_.error, 0); \
         assert_string_equal(answer_.text, wanted); \
     } while (0)

@@ -1,0 +1,738 @@
+/* The Redis client before scripted servers that misbehave, and before real ones that stop, hang, refuse and run out of memory. */
+#include "redis_fixture.h"
+
+#include "store/redis_pool.h"
+
+#define HELLO \
+    { OP_READ_UNTIL, "\r\n3\r\n", 0 }, \
+    { \
+        OP_SEND, "%1\r\n+mode\r\n+standalone\r\n", 0 \
+    }
+#define TIME \
+    { OP_READ_UNTIL, "TIME\r\n", 0 }, \
+    { \
+        OP_SEND, "*2\r\n$10\r\n1700000000\r\n$6\r\n500000\r\n", 0 \
+    }
+#define UP { OP_ACCEPT, NULL, 0 }, HELLO, TIME
+#define ASKED(word) \
+    { \
+        OP_READ_UNTIL, word "\r\n", 0 \
+    }
+#define SAY(text) \
+    { \
+        OP_SEND, text, 0 \
+    }
+#define CLOSED \
+    { \
+        OP_READ_EOF, NULL, 0 \
+    }
+#define END \
+    { \
+        OP_END, NULL, 0 \
+    }
+
+static struct origin fake;
+
+static struct redis_stats stats(void)
+{
+    struct redis_stats s;
+
+    redis_stats(client_redis, &s);
+    return s;
+}
+
+static void open_fake(const struct op *script, struct redis_options options)
+{
+    origin_start(&fake, script, NULL);
+    options.host = VIEW("127.0.0.1");
+    options.port = fake.port;
+    options.connections = options.connections ? options.connections : 1;
+    redis_open(&options);
+}
+
+static void close_fake(void)
+{
+    redis_shut();
+    origin_join(&fake);
+}
+
+/* ---- greeting ---- */
+
+static void test_hello_with_password(void **state)
+{
+    /* The password goes with HELLO, the database is chosen before the first command leaves. */
+    static const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 },
+        ASKED("secret"),
+        SAY("%1\r\n+mode\r\n+standalone\r\n"),
+        ASKED("\r\n7"),
+        SAY("+OK\r\n"),
+        TIME,
+        ASKED("k"),
+        SAY("$1\r\nv\r\n"),
+        CLOSED,
+        END,
+    };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .password = VIEW("secret"), .database = 7 });
+    assert_answer(asked(5000, "GET k"), "v");
+    close_fake();
+    assert_non_null(strstr(fake.got, "$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$6\r\nsecret\r\n"));
+    assert_non_null(strstr(fake.got, "*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n*1\r\n$4\r\nTIME\r\n*2\r\n$3\r\nGET"));
+}
+
+static void test_resp2_fallback(void **state)
+{
+    /* A server without HELLO is spoken to in RESP2. */
+    static const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 },
+        ASKED("secret"),
+        SAY("-ERR unknown command 'HELLO', with args\r\n"),
+        ASKED("secret"),
+        SAY("+OK\r\n"),
+        TIME,
+        ASKED("k"),
+        SAY("$-1\r\n"),
+        CLOSED,
+        END,
+    };
+    struct ask ask;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .user = VIEW("ada"), .password = VIEW("secret") });
+    ask = asked(5000, "GET k");
+    assert_int_equal(ask.error, 0);
+    assert_int_equal(ask.type, RESP_NULL);
+    close_fake();
+    assert_non_null(strstr(fake.got, "*3\r\n$4\r\nAUTH\r\n$3\r\nada\r\n$6\r\nsecret\r\n*1\r\n$4\r\nTIME"));
+}
+
+static void test_refused_at_the_door(void **state)
+{
+    /* A wrong password ends the calls; nothing is sent to a server that does not know us. */
+    static const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 }, ASKED("secret"), SAY("-WRONGPASS invalid username-password pair\r\n"), CLOSED, END,
+    };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .password = VIEW("secret") });
+    assert_int_equal(asked(5000, "GET k").error, -EACCES);
+    close_fake();
+    assert_null(strstr(fake.got, "GET"));
+}
+
+static void test_no_redis(void **state)
+{
+    /* Another protocol at the door is rubbish. */
+    static const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 }, { OP_READ_UNTIL, "\r\n", 0 }, SAY("HTTP/1.1 400 Bad Request\r\n\r\n"), CLOSED, END,
+    };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    assert_int_equal(asked(5000, "GET k").error, -EBADMSG);
+    assert_int_equal(stats().connect_failures, 1);
+    close_fake();
+}
+
+static void test_silent_server(void **state)
+{
+    /* A server that accepts and never greets is given up after the connect timeout; calls have their own. */
+    static const struct op script[] = { { OP_ACCEPT, NULL, 0 }, CLOSED, { OP_ACCEPT, NULL, 0 }, CLOSED, END };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .connect_timeout_ms = 60, .breaker_failures = 100 });
+    assert_int_equal(asked(5000, "GET k").error, -ETIMEDOUT);
+    assert_int_equal(stats().connect_failures, 1);
+    assert_int_equal(stats().timeouts, 0);
+    for (int i = 0; i < 1000 && asked(20, "GET k").error == -EHOSTDOWN; i++)
+        usleep(1000);
+    assert_int_equal(stats().timeouts, 1);
+    close_fake();
+}
+
+/* ---- calls ---- */
+
+static void test_pipelined(void **state)
+{
+    /* Calls of one turn leave together and get their own answers, whatever pieces these come in; pushes between them are not
+     * answers. */
+    static const struct op script[] = {
+        UP,     ASKED("last"), SAY(":1\r\n$3\r\nt"), SAY("wo\r\n>1\r\n+x\r\n-ERR thr"), SAY("ee\r\n*2\r\n+a\r\n+b\r\n"),
+        CLOSED, END,
+    };
+    struct ask one, two, three, four;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    ask_begin(&one, 5000, "INCR k");
+    ask_begin(&two, 5000, "GET k");
+    ask_begin(&three, 5000, "BAD k");
+    ask_begin(&four, 5000, "LRANGE last");
+    ask_end(&one);
+    ask_end(&two);
+    ask_end(&three);
+    ask_end(&four);
+    assert_int_equal(one.integer, 1);
+    assert_string_equal(two.text, "two");
+    assert_int_equal(three.type, RESP_ERROR);
+    assert_string_equal(three.text, "ERR three");
+    assert_int_equal(four.items, 2);
+    assert_int_equal(stats().errors, 1);
+    assert_int_equal(stats().connections, 1);
+    close_fake();
+}
+
+static void test_late_reply(void **state)
+{
+    /* The answer to a call that timed out is consumed and dropped: the next call gets its own. */
+    static const struct op script[] = {
+        UP, ASKED("one"), { OP_GATE, NULL, 0 }, SAY("+late\r\n"), ASKED("two"), SAY("+second\r\n"), CLOSED, END,
+    };
+    struct ask second;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    assert_int_equal(asked(20, "GET one").error, -ETIMEDOUT);
+    ask_begin(&second, 5000, "GET two");
+    sem_post(&fake.gate);
+    ask_end(&second);
+    assert_string_equal(second.text, "second");
+    assert_int_equal(stats().timeouts, 1);
+    close_fake();
+}
+
+static void end_call(void *arg)
+{
+    redis_call_end(&((struct ask *)arg)->call);
+}
+
+static void test_ended_call(void **state)
+{
+    /* A call may be ended before it is answered, sent or not; nobody is woken, and order is kept. */
+    static const struct op script[] = {
+        UP, ASKED("one"), { OP_GATE, NULL, 0 }, SAY("+late\r\n"), ASKED("two"), SAY("+second\r\n"), CLOSED, END,
+    };
+    struct ask one, two;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    ask_begin(&one, 5000, "GET zero");
+    on_loop(end_call, &one); /* not connected yet: it never leaves */
+    ask_begin(&one, 5000, "GET one");
+    for (int i = 0; i < 2000 && stats().bytes_out < 50; i++)
+        usleep(1000);
+    on_loop(end_call, &one);
+    ask_begin(&two, 5000, "GET two");
+    sem_post(&fake.gate);
+    ask_end(&two);
+    assert_string_equal(two.text, "second");
+    close_fake();
+    assert_null(strstr(fake.got, "zero"));
+}
+
+static void test_rubbish(void **state)
+{
+    /* An answer that is none ends the connection and every call on it; the next call connects anew. */
+    static const struct op script[] = {
+        UP, ASKED("two"), SAY("+fine\r\n$abc\r\n"), CLOSED, UP, ASKED("three"), SAY("+well\r\n"), CLOSED, END,
+    };
+    struct ask zero, one, two, three;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    ask_begin(&zero, 5000, "GET zero");
+    ask_begin(&one, 5000, "GET one");
+    ask_begin(&two, 5000, "GET two");
+    ask_end(&zero);
+    ask_end(&one);
+    ask_end(&two);
+    assert_string_equal(zero.text, "fine");
+    assert_int_equal(one.error, -EBADMSG);
+    assert_int_equal(two.error, -EBADMSG);
+    do
+        three = asked(5000, "GET three");
+    while (three.error == -EHOSTDOWN);
+    assert_string_equal(three.text, "well");
+    close_fake();
+}
+
+static void test_unasked_answer(void **state)
+{
+    /* An answer that nobody asked for means that the server counts differently: the connection is of no use. */
+    static const struct op script[] = {
+        UP, ASKED("one"), SAY("+fine\r\n+more\r\n"), CLOSED, UP, ASKED("two"), SAY("+well\r\n"), CLOSED, END,
+    };
+    struct ask two;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    assert_answer(asked(5000, "GET one"), "fine");
+    do
+        two = asked(5000, "GET two");
+    while (two.error);
+    assert_string_equal(two.text, "well");
+    close_fake();
+}
+
+static void test_reply_too_large(void **state)
+{
+    /* A reply above the limit is refused at its announcement. */
+    static const struct op script[] = { UP, ASKED("k"), SAY("$2000\r\n"), CLOSED, END };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .reply_max = 1000 });
+    assert_int_equal(asked(5000, "GET k").error, -EMSGSIZE);
+    close_fake();
+}
+
+static void test_broken_connection(void **state)
+{
+    /* A connection that ends with calls on it ends them; nothing is sent twice. */
+    static const struct op script[] = {
+        UP, ASKED("one"), { OP_RESET, NULL, 0 }, UP, ASKED("two"), SAY("+well\r\n"), CLOSED, END,
+    };
+    struct ask two;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    assert_int_equal(asked(5000, "GET one").error, -ECONNRESET);
+    do
+        two = asked(5000, "GET two");
+    while (two.error == -EHOSTDOWN);
+    assert_string_equal(two.text, "well");
+    assert_int_equal(stats().connects, 2);
+    close_fake();
+    assert_null(strstr(strstr(fake.got, "one") + 1, "one"));
+}
+
+static void test_server_unable(void **state)
+{
+    /* LOADING goes to the caller as an error and opens the breaker like any failure; other errors do not. */
+    static const struct op script[] = {
+        UP,
+        ASKED("one"),
+        SAY("-READONLY no\r\n"),
+        ASKED("two"),
+        SAY("-OOM no\r\n"),
+        ASKED("three"),
+        SAY("-LOADING later\r\n"),
+        ASKED("four"),
+        SAY("-LOADING later\r\n"),
+        CLOSED,
+        END,
+    };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .breaker_failures = 2 });
+    assert_answer(asked(5000, "GET one"), "READONLY no");
+    assert_answer(asked(5000, "GET two"), "OOM no");
+    assert_answer(asked(5000, "GET three"), "LOADING later");
+    assert_false(stats().breaker_open);
+    assert_answer(asked(5000, "GET four"), "LOADING later");
+    assert_true(stats().breaker_open);
+    assert_int_equal(asked(5000, "GET five").error, -EHOSTDOWN);
+    assert_int_equal(stats().refused_breaker, 1);
+    close_fake();
+}
+
+static void test_breaker_and_probe(void **state)
+{
+    /* After so many failures calls are refused at once; when the pause is over one goes through, and its answer lets all. */
+    static const struct op script[] = { UP,
+                                        ASKED("two"),
+                                        { OP_GATE, NULL, 0 },
+                                        SAY("+a\r\n+b\r\n"),
+                                        ASKED("k"),
+                                        SAY("+well\r\n"),
+                                        ASKED("k"),
+                                        SAY("+again\r\n"),
+                                        CLOSED,
+                                        END };
+    struct ask ask;
+    uint64_t refused = 0;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .breaker_failures = 2 });
+    assert_int_equal(asked(10, "GET one").error, -ETIMEDOUT);
+    assert_int_equal(asked(10, "GET two").error, -ETIMEDOUT);
+    assert_true(stats().breaker_open);
+    for (;;) {
+        ask_begin(&ask, 5000, "GET k");
+        if (!ask.refused)
+            break;
+        assert_int_equal(ask.refused, -EHOSTDOWN);
+        refused++;
+        usleep(2000);
+    }
+    assert_true(refused > 0);
+    assert_int_equal(asked(5000, "GET k").error, -EHOSTDOWN); /* one at a time */
+    sem_post(&fake.gate);
+    ask_end(&ask);
+    assert_string_equal(ask.text, "well");
+    assert_false(stats().breaker_open);
+    assert_answer(asked(5000, "GET k"), "again");
+    close_fake();
+}
+
+static void test_queue_bound(void **state)
+{
+    /* Requests that are not answered are bounded in bytes; what waits when the loop closes is cancelled. */
+    static const struct op script[] = { UP, CLOSED, END };
+    struct ask one, two;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .queue_bytes = 30 });
+    ask_begin(&one, 5000, "GET k");
+    ask_begin(&two, 5000, "GET k");
+    assert_int_equal(two.refused, -EBUSY);
+    assert_int_equal(stats().refused_full, 1);
+    close_fake();
+    ask_end(&one);
+    assert_int_equal(one.error, -ECANCELED);
+}
+
+static struct redis_ledger ledger;
+static int forget_result;
+
+static void forget_three(void *arg)
+{
+    struct view args[] = { VIEW("SET"), VIEW("k"), VIEW("v") };
+
+    (void)arg;
+    memset(&ledger, 0, sizeof(ledger));
+    forget_result = 0;
+    for (int i = 0; i < 3; i++)
+        forget_result |= redis_forget(client_redis, bench_loop, args, 3, 1, &ledger);
+}
+
+static void test_forgotten(void **state)
+{
+    /* What is forgotten is entered in its ledger: carried out, refused, failed. */
+    static const struct op script[] = { UP,         ASKED("k"),         ASKED("v"), SAY("+OK\r\n"),
+                                        ASKED("v"), SAY("-OOM no\r\n"), ASKED("v"), { OP_CLOSE, NULL, 0 },
+                                        END };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    on_loop(forget_three, NULL);
+    assert_int_equal(forget_result, 0);
+    for (int i = 0; i < 2000 && atomic_load(&ledger.failed) == 0; i++)
+        usleep(1000);
+    assert_int_equal(ledger.done, 1);
+    assert_int_equal(ledger.refused, 1);
+    assert_int_equal(ledger.failed, 1);
+    assert_int_equal(ledger.bytes, 0);
+    close_fake();
+}
+
+static void shift_base(void *arg)
+{
+    struct redis_node *node = atomic_load(&client_redis->pools[0])->nodes[0];
+
+    node->wall_base_ms -= *(int64_t *)arg;
+}
+
+static void read_clock(void *arg)
+{
+    redis_clock(client_redis, bench_loop, VIEW_NONE, arg);
+}
+
+static void test_clock(void **state)
+{
+    /* The server's clock is known with the first answer; when this node's clocks part it is unknown until measured again. */
+    static const struct op script[] = { UP, ASKED("k"), SAY("+v\r\n"), TIME, ASKED("k"), SAY("+v\r\n"), CLOSED, END };
+    struct redis_clock clock;
+    int64_t shift = 50;
+    struct ask ask;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    ask = asked(5000, "GET k");
+    assert_true(ask.clock.known);
+    assert_true(llabs(ask.clock.offset_ms - (1700000000500 - clock_wall_ms())) <= ask.clock.error_ms + 2000);
+    on_loop(shift_base, &shift); /* within what a step of the clock may be */
+    on_loop(read_clock, &clock);
+    assert_true(clock.known);
+    shift = 200;
+    on_loop(shift_base, &shift);
+    on_loop(read_clock, &clock);
+    assert_false(clock.known);
+    ask = asked(5000, "GET k");
+    assert_true(ask.clock.known);
+    close_fake();
+}
+
+/* ---- real servers ---- */
+
+static struct server server;
+
+#define need_server(words) \
+    do { \
+        if (!server_start(&server, 0, words)) \
+            skip(); \
+    } while (0)
+
+static void open_server(struct redis_options options)
+{
+    options.path = view_str(server.path);
+    redis_open(&options);
+}
+
+static void close_server(void)
+{
+    redis_shut();
+    server_end(&server);
+}
+
+/* Asks until there is an answer. */
+static struct ask persistently(const char *line)
+{
+    struct ask ask;
+    int tries = 0;
+
+    do {
+        ask = asked(5000, line);
+        if (ask.error)
+            usleep(2000);
+    } while (ask.error && ++tries < 5000);
+    return ask;
+}
+
+static void test_real_commands(void **state)
+{
+    /* RESP3 with a real server: strings, nulls, numbers, maps, errors. */
+    struct ask ask;
+
+    (void)state;
+    need_server("");
+    open_server((struct redis_options){ 0 });
+    assert_answer(asked(5000, "SET k value"), "OK");
+    assert_answer(asked(5000, "GET k"), "value");
+    assert_int_equal(asked(5000, "GET none").type, RESP_NULL);
+    assert_int_equal(asked(5000, "INCR n").integer, 1);
+    ask = asked(5000, "HSET h a 1 b 2");
+    assert_int_equal(asked(5000, "HGETALL h").type, RESP_MAP);
+    assert_int_equal(asked(5000, "HGETALL h").items, 4);
+    ask = asked(5000, "INCR h");
+    assert_int_equal(ask.type, RESP_ERROR);
+    assert_true(ask.clock.known && llabs(ask.clock.offset_ms) <= ask.clock.error_ms + 2);
+    close_server();
+}
+
+static void test_password_and_database(void **state)
+{
+    /* A password and a database of a real server; without the password it does not serve. */
+    (void)state;
+    need_server("--requirepass hush");
+    open_server((struct redis_options){ .password = VIEW("hush"), .database = 3 });
+    assert_answer(asked(5000, "SET k value"), "OK");
+    redis_shut();
+    open_server((struct redis_options){ .password = VIEW("hush") });
+    assert_int_equal(asked(5000, "GET k").type, RESP_NULL);
+    redis_shut();
+    open_server((struct redis_options){ .password = VIEW("wrong") });
+    assert_int_equal(asked(5000, "GET k").error, -EACCES);
+    redis_shut();
+    open_server((struct redis_options){ 0 });
+    assert_int_equal(asked(5000, "GET k").error, -EACCES);
+    close_server();
+}
+
+static void test_stop_and_restart(void **state)
+{
+    /* A server that dies ends calls; while it is away they are refused at once; when it is back they are answered. */
+    (void)state;
+    need_server("");
+    open_server((struct redis_options){ .breaker_failures = 3 });
+    assert_answer(asked(5000, "SET k value"), "OK");
+    server_kill(&server);
+    while (!stats().breaker_open)
+        assert_int_not_equal(asked(5000, "GET k").error, 0);
+    assert_int_equal(asked(5000, "GET k").error, -EHOSTDOWN);
+    server_run(&server, "");
+    assert_int_equal(persistently("GET k").type, RESP_NULL);
+    assert_false(stats().breaker_open);
+    close_server();
+}
+
+static void test_hanging_server(void **state)
+{
+    /* A server that hangs costs a few timeouts, then nothing; when it goes on, so do we, and old answers go to nobody. */
+    (void)state;
+    need_server("");
+    open_server((struct redis_options){ 0 });
+    assert_answer(asked(5000, "SET k value"), "OK");
+    kill(server.pid, SIGSTOP);
+    while (!stats().breaker_open)
+        assert_int_equal(asked(10, "GET none").error, -ETIMEDOUT);
+    assert_int_equal(stats().timeouts, 5);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(asked(10, "GET none").error, -EHOSTDOWN);
+    assert_int_equal(stats().timeouts, 5);
+    kill(server.pid, SIGCONT);
+    assert_answer(persistently("GET k"), "value");
+    assert_int_equal(stats().connects, 1);
+    close_server();
+}
+
+static void test_out_of_memory(void **state)
+{
+    /* A full server refuses writes with an error and goes on to serve reads: no reason to stop asking. */
+    struct ask ask;
+
+    (void)state;
+    need_server("--maxmemory 1 --maxmemory-policy noeviction");
+    open_server((struct redis_options){ .breaker_failures = 1 });
+    ask = asked(5000, "SET k value");
+    assert_int_equal(ask.type, RESP_ERROR);
+    assert_non_null(strstr(ask.text, "OOM"));
+    assert_int_equal(asked(5000, "GET k").type, RESP_NULL);
+    assert_false(stats().breaker_open);
+    close_server();
+}
+
+/* ---- many at once ---- */
+
+static struct ask many[MANY];
+static char lines[MANY][32];
+
+static void send_many(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < MANY; i++)
+        ask_send(&many[i]);
+}
+
+static void test_many_at_once(void **state)
+{
+    /* Sixty-four calls of one turn over four connections: each gets its own answer. */
+    (void)state;
+    need_server("");
+    open_server((struct redis_options){ .connections = 5 });
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < MANY; i++) {
+            snprintf(lines[i], sizeof(lines[i]), "ECHO %d-%d", round, i);
+            memset(&many[i], 0, sizeof(many[i]));
+            sem_init(&many[i].done, 0, 0);
+            many[i].args[0] = VIEW("ECHO");
+            many[i].args[1] = view_str(lines[i] + 5);
+            many[i].count = 2;
+            many[i].key = -1;
+            many[i].timeout_ms = 5000;
+        }
+        on_loop(send_many, NULL);
+        for (int i = 0; i < MANY; i++) {
+            ask_end(&many[i]);
+            assert_answer(many[i], lines[i] + 5);
+        }
+    }
+    assert_true(stats().connections >= 2 && stats().connections <= 4);
+    close_server();
+}
+
+/* ---- channels ---- */
+
+struct listener {
+    struct task task;
+    struct redis_channel *channel;
+    unsigned epoch;
+    sem_t connected, heard;
+    char last[64];
+};
+
+static struct listener listener;
+
+static void listener_run(struct task *task)
+{
+    struct view args[] = { VIEW("SUBSCRIBE"), VIEW("c") };
+    struct resp_value *value;
+
+    (void)task;
+    if (redis_channel_ready(listener.channel) && redis_channel_epoch(listener.channel) != listener.epoch) {
+        listener.epoch = redis_channel_epoch(listener.channel);
+        assert_int_equal(redis_channel_send(listener.channel, args, 2), 0);
+    }
+    while (redis_channel_next(listener.channel, &value) == 0) {
+        assert_int_equal(value->type, RESP_PUSH);
+        assert_int_equal(value->count, 3);
+        if (view_eq(value->items[0].text, VIEW("subscribe"))) {
+            sem_post(&listener.connected);
+            continue;
+        }
+        snprintf(listener.last, sizeof(listener.last), "%.*s", VIEW_ARG(value->items[2].text));
+        sem_post(&listener.heard);
+    }
+}
+
+static void listener_open(void *arg)
+{
+    (void)arg;
+    task_init(&listener.task, bench_loop, listener_run);
+    assert_int_equal(redis_channel_open(client_redis, &listener.task, &listener.channel), 0);
+}
+
+static void listener_close(void *arg)
+{
+    (void)arg;
+    redis_channel_close(listener.channel);
+    task_cancel(&listener.task);
+}
+
+static void test_channel(void **state)
+{
+    /* A channel hears what is published, and is back with a new epoch after the server was away. */
+    (void)state;
+    need_server("");
+    open_server((struct redis_options){ .breaker_failures = 1000 });
+    memset(&listener, 0, sizeof(listener));
+    sem_init(&listener.connected, 0, 0);
+    sem_init(&listener.heard, 0, 0);
+    on_loop(listener_open, NULL);
+    sem_wait(&listener.connected);
+    assert_int_equal(asked(5000, "PUBLISH c one").integer, 1);
+    sem_wait(&listener.heard);
+    assert_string_equal(listener.last, "one");
+    server_kill(&server);
+    server_run(&server, "");
+    sem_wait(&listener.connected);
+    assert_int_equal(listener.epoch, 2);
+    assert_int_equal(persistently("PUBLISH c two").integer, 1);
+    sem_wait(&listener.heard);
+    assert_string_equal(listener.last, "two");
+    on_loop(listener_close, NULL);
+    close_server();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hello_with_password),
+        cmocka_unit_test(test_resp2_fallback),
+        cmocka_unit_test(test_refused_at_the_door),
+        cmocka_unit_test(test_no_redis),
+        cmocka_unit_test(test_silent_server),
+        cmocka_unit_test(test_pipelined),
+        cmocka_unit_test(test_late_reply),
+        cmocka_unit_test(test_ended_call),
+        cmocka_unit_test(test_rubbish),
+        cmocka_unit_test(test_unasked_answer),
+        cmocka_unit_test(test_reply_too_large),
+        cmocka_unit_test(test_broken_connection),
+        cmocka_unit_test(test_server_unable),
+        cmocka_unit_test(test_breaker_and_probe),
+        cmocka_unit_test(test_queue_bound),
+        cmocka_unit_test(test_forgotten),
+        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_real_commands),
+        cmocka_unit_test(test_password_and_database),
+        cmocka_unit_test(test_stop_and_restart),
+        cmocka_unit_test(test_hanging_server),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_channel),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
