@@ -132,7 +132,17 @@ static void answer_purge(struct admin *admin, const struct http_request *request
         answer_write(ret, 200, "application/json", write_purged, &objects);
 }
 
-enum page { PAGE_NONE, PAGE_HEALTH, PAGE_READY, PAGE_METRICS, PAGE_TOP, PAGE_WHY, PAGE_PURGE };
+enum page {
+    PAGE_NONE,
+    PAGE_HEALTH,
+    PAGE_READY,
+    PAGE_METRICS,
+    PAGE_TOP,
+    PAGE_WHY,
+    PAGE_PURGE,
+    PAGE_UPSTREAMS,
+    PAGE_BREAKER
+};
 
 static enum page find_page(struct view path)
 {
@@ -140,14 +150,19 @@ static enum page find_page(struct view path)
         struct view path;
         enum page page;
     } pages[] = {
-        { { "/healthz", 8 }, PAGE_HEALTH }, { { "/readyz", 7 }, PAGE_READY }, { { "/metrics", 8 }, PAGE_METRICS },
-        { { "/top", 4 }, PAGE_TOP },        { { "/why", 4 }, PAGE_WHY },      { { "/purge", 6 }, PAGE_PURGE },
+        { { "/healthz", 8 }, PAGE_HEALTH },
+        { { "/readyz", 7 }, PAGE_READY },
+        { { "/metrics", 8 }, PAGE_METRICS },
+        { { "/top", 4 }, PAGE_TOP },
+        { { "/why", 4 }, PAGE_WHY },
+        { { "/purge", 6 }, PAGE_PURGE },
+        { { "/upstreams", 10 }, PAGE_UPSTREAMS },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
         if (view_eq(pages[i].path, path))
             return pages[i].page;
-    return PAGE_NONE;
+    return admin_is_breaker_path(path) ? PAGE_BREAKER : PAGE_NONE;
 }
 
 /* The page is known, the method fits, the asker may ask. */
@@ -161,11 +176,14 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
     case PAGE_TOP: admin_top(admin, loop, ret); return;
     case PAGE_WHY: admin_why(admin, loop, request, ret); return;
     case PAGE_PURGE: answer_purge(admin, request, ret); return;
+    case PAGE_UPSTREAMS: admin_upstreams_page(admin, ret); return;
+    case PAGE_BREAKER: admin_switch_breaker(admin, request, ret); return;
     case PAGE_HEALTH: answer_health(ret); return;
     case PAGE_READY: answer_ready(admin, ret); return;
     case PAGE_NONE: break;
     }
-    answer_error(ret, 404, "no such page: try /metrics, /healthz, /readyz, /top, /why?url=, or POST /purge");
+    answer_error(ret, 404,
+                 "no such page: try /metrics, /healthz, /readyz, /top, /upstreams, /why?url=, or POST /purge");
 }
 
 void admin_handle(void *arg, struct loop *loop, const struct http_request *request, struct view body, bool local,
@@ -173,6 +191,7 @@ void admin_handle(void *arg, struct loop *loop, const struct http_request *reque
 {
     struct admin *admin = arg;
     enum page page = find_page(request->path);
+    bool changing = page == PAGE_PURGE || page == PAGE_BREAKER;
     bool reading = request->method == METHOD_GET || request->method == METHOD_HEAD;
 
     (void)body; /* everything that can be asked fits in the query */
@@ -180,16 +199,16 @@ void admin_handle(void *arg, struct loop *loop, const struct http_request *reque
         answer_error(ret, 401, "this needs the admin token: Authorization: Bearer TOKEN");
         return;
     }
-    if (page == PAGE_PURGE && request->method != METHOD_POST) {
+    if (changing && request->method != METHOD_POST) {
         ret->allow = "POST";
-        answer_error(ret, 405, "purging wants POST");
+        answer_error(ret, 405, page == PAGE_PURGE ? "purging wants POST" : "switching wants POST");
         return;
     }
-    if (page == PAGE_PURGE && admin->token_len == 0 && is_of_a_page(request)) {
-        answer_error(ret, 403, "sent by a web page: without admin.token, pages may not purge");
+    if (changing && admin->token_len == 0 && is_of_a_page(request)) {
+        answer_error(ret, 403, "sent by a web page: without admin.token, pages may not purge or switch");
         return;
     }
-    if (page != PAGE_PURGE && page != PAGE_NONE && !reading) {
+    if (!changing && page != PAGE_NONE && !reading) {
         ret->allow = "GET, HEAD";
         answer_error(ret, 405, "this page is read with GET");
         return;

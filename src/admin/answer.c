@@ -60,7 +60,7 @@ static int hex_value(char c)
 }
 
 /* %00 stays as it is: nothing that is asked for here has a NUL in it. */
-static void decode(struct view value, struct text *out)
+void answer_decode(struct view value, struct text *out)
 {
     for (size_t i = 0; i < value.len; i++) {
         int high = i + 2 < value.len ? hex_value(value.ptr[i + 1]) : -1;
@@ -91,7 +91,7 @@ bool answer_param(const struct http_request *request, struct view name, struct t
 
     if (!find_param(request, name, &param))
         return false;
-    decode(param.value, memory);
+    answer_decode(param.value, memory);
     return true;
 }
 

@@ -17,6 +17,8 @@ void answer_write(struct admin_answer *ret, int status, const char *content_type
 /* {"status":404,"error":"..."} */
 void answer_error(struct admin_answer *ret, int status, const char *error);
 
+/* Appends `value` without its percent-encoding. */
+void answer_decode(struct view value, struct text *out);
 /* A query parameter, percent-decoded into `memory` ('+' stays itself: these are URLs). False when it is absent; true with
  * memory->overflow when it does not fit. */
 bool answer_param(const struct http_request *request, struct view name, struct text *memory);
@@ -37,6 +39,18 @@ void json_ms(struct text *out, const char *name, int64_t ms);
 void admin_why(struct admin *admin, struct loop *loop, const struct http_request *request, struct admin_answer *ret);
 void admin_top(struct admin *admin, struct loop *loop, struct admin_answer *ret);
 void admin_register_gauges(struct admin *admin);
+
+/* The two lines before the samples of a metric. */
+void admin_family(struct text *out, const char *name, const char *type, const char *help);
+
+/* upstreams.c */
+void admin_upstream_metrics(struct text *out, void *admin);
+void admin_upstreams_page(struct admin *admin, struct admin_answer *ret);
+/* JSON members "down", "breaker" (of the whole, with several servers) and "breakers". */
+void admin_put_breakers(struct text *out, struct upstream *upstream);
+/* /upstreams/NAME/breaker */
+bool admin_is_breaker_path(struct view path);
+void admin_switch_breaker(struct admin *admin, const struct http_request *request, struct admin_answer *ret);
 
 /* The upstreams of a configuration, each once. Returns how many (at most `max`). */
 unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max);

@@ -78,7 +78,7 @@ static void put_urls(struct text *out, const char *name, const struct topk_item 
     text_char(out, ']');
 }
 
-static void put_upstream(struct text *out, const struct upstream *upstream)
+static void put_upstream(struct text *out, struct upstream *upstream)
 {
     struct upstream_stats stats;
     uint64_t failures = 0;
@@ -105,6 +105,7 @@ static void put_upstream(struct text *out, const struct upstream *upstream)
     json_u64(out, "active", stats.active);
     json_u64(out, "idle", stats.idle);
     json_u64(out, "waiting", stats.waiting);
+    admin_put_breakers(out, upstream);
     text_char(out, '}');
 }
 

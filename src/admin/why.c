@@ -359,6 +359,7 @@ static void write_json(struct text *out, void *arg)
     }
     json_text(out, "route", page->route->name);
     json_text(out, "upstream", view_str(page->route->upstream ? upstream_name(page->route->upstream) : NULL));
+    json_bool(out, "upstream_down", page->route->upstream && upstream_is_down(page->route->upstream));
     json_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
     json_text(out, "key", key_as_text(page, key, sizeof(key)));
     json_u64(out, "key_cookies", page->route->cache.key.cookie_count);
@@ -515,6 +516,26 @@ static void text_note(struct text *out, const struct why_page *page)
     text_char(out, '\n');
 }
 
+/* Why a request that must go upstream would fail at once. */
+static void text_upstream(struct text *out, struct upstream *upstream)
+{
+    if (!upstream || !upstream_is_down(upstream))
+        return;
+    line(out, "upstream", VIEW("down: its breaker is open or its checks fail; what needs it fails at once"));
+    for (unsigned i = 0; i < upstream_server_count(upstream); i++) {
+        struct upstream_server_stats stats;
+
+        upstream_server_stats(upstream, i, &stats);
+        text_printf(out, "  %.*s  %s%s", VIEW_ARG(upstream_server_name(upstream, i)),
+                    breaker_state_name(stats.breaker.state), stats.breaker.forced ? " by hand" : "");
+        if (stats.breaker.open_for_ms) {
+            text_lit(out, ", tried again in ");
+            put_seconds(out, (int64_t)stats.breaker.open_for_ms);
+        }
+        text_put(out, stats.healthy ? VIEW("\n") : VIEW(", checks fail\n"));
+    }
+}
+
 static void write_text(struct text *out, void *arg)
 {
     const struct why_page *page = arg;
@@ -532,6 +553,7 @@ static void write_text(struct text *out, void *arg)
     if (page->route->cache.key.cookie_count + page->route->cache.key.header_count)
         line(out, "", VIEW("(of a request without the cookies and headers that this route's keys contain)"));
     text_decision(out, page);
+    text_upstream(out, page->route->upstream);
     if (page->noted)
         text_note(out, page);
     if (page->in_flight)

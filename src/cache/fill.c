@@ -178,6 +178,7 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
                       fill->request.method == METHOD_DELETE,
         .upgrade = from->upgrade,
         .want_interim = from->want_interim,
+        .key_hash = fill->key.hash[0],
     };
     pthread_mutex_lock(&fill->lock);
     if (!from->background && !(reader = fill_add_starter(fill, task)))

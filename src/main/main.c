@@ -5,6 +5,7 @@
 #include "main/node.h"
 #include "main/purge.h"
 #include "main/top.h"
+#include "main/upstreams.h"
 #include "main/why.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ static const char usage_text[] =
     "  why URL                                                    how this URL is treated now, and why\n"
     "  purge --url U | --prefix P | --all [--soft]                drop what is stored\n"
     "  top                                                        live view of a running node\n"
+    "  upstreams [--open | --close | --auto NAME[/SERVER]]        see and switch breakers\n"
     "  reference | schema                                         print the option reference, the JSON Schema\n"
     "  version                                                    print the version\n"
     "\n"
@@ -193,7 +195,7 @@ int main(int argc, char **argv)
         { "check", command_check, false },   { "reference", command_reference, false },
         { "schema", command_schema, false }, { "version", command_version, false },
         { "why", command_why, true },        { "purge", command_purge, true },
-        { "top", command_top, true },
+        { "top", command_top, true },        { "upstreams", command_upstreams, true },
     };
 
     if (getenv("DOORSTEP_DEBUG"))

@@ -273,6 +273,35 @@ static void draw_urls(struct screen *screen, const struct samples *s, int rows)
     }
 }
 
+static const char *upstream_string(const struct samples *s, int upstream, int server, const char *member)
+{
+    char path[96];
+    const char *text;
+
+    snprintf(path, sizeof(path), "upstreams.%d.breakers.%d.%s", upstream, server, member);
+    text = flat_string(&s->now, path);
+    return text ? text : "";
+}
+
+/* Servers that do not get their full share. */
+static void draw_breakers(struct screen *screen, const struct samples *s, int upstream)
+{
+    for (int i = 0; i < 32; i++) {
+        const char *server = upstream_string(s, upstream, i, "server"),
+                   *state = upstream_string(s, upstream, i, "state"),
+                   *forced = upstream_string(s, upstream, i, "forced");
+        bool healthy = strcmp(upstream_string(s, upstream, i, "healthy"), "false") != 0;
+
+        if (!*server)
+            break;
+        if (healthy && strcmp(state, "closed") == 0 && strcmp(forced, "auto") == 0)
+            continue;
+        row(screen, "  %-28.28s %s%s%s   failures in a row %s   tried again in %s s", server, state,
+            strcmp(forced, "auto") == 0 ? "" : " by hand", healthy ? "" : ", checks fail",
+            upstream_string(s, upstream, i, "consecutive_failures"), upstream_string(s, upstream, i, "open_for_s"));
+    }
+}
+
 static void draw_upstreams(struct screen *screen, const struct samples *s)
 {
     static const char *const numbers[] = { "exchanges", "failures", "active", "idle", "waiting", "retries" };
@@ -293,6 +322,7 @@ static void draw_upstreams(struct screen *screen, const struct samples *s)
         }
         row(screen, "%-22.22s %8s %8s %7s %7s %7s %8s", name, value[0], value[1], value[2], value[3], value[4],
             value[5]);
+        draw_breakers(screen, s, i);
     }
 }
 
