@@ -2,6 +2,9 @@
  * calls as plain functions, and real servers on Unix sockets or free ports that end with the test. */
 #pragma once
 
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
 #include "upstream_fixture.h"
 
 #include "base/clock.h"
@@ -91,6 +94,14 @@ static inline void redis_shut(void)
     on_loop(close_on_loop, NULL);
     redis_free(client_redis);
     bench_stop();
+}
+
+static inline struct redis_stats redis_now(void)
+{
+    struct redis_stats s;
+
+    redis_stats(client_redis, &s);
+    return s;
 }
 
 /* ---- calls ---- */
@@ -204,16 +215,32 @@ static inline bool server_is_up(const struct server *s)
     return up;
 }
 
+static inline bool port_is_free(unsigned port)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons((uint16_t)port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    bool is_free;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    is_free = bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
+    close(fd);
+    return is_free;
+}
+
+/* Below what the kernel gives to outgoing connections, so that a server finds it free again after a restart; its Cluster bus
+ * is 10000 above. */
 static inline uint16_t free_port(void)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    socklen_t len = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    static unsigned next;
 
-    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    getsockname(fd, (struct sockaddr *)&address, &len);
-    close(fd);
-    return ntohs(address.sin_port);
+    for (;;) {
+        unsigned port = 10000 + ((unsigned)getpid() * 31 + next++ * 7) % 12000;
+
+        if (port_is_free(port) && port_is_free(port + 10000))
+            return (uint16_t)port;
+    }
 }
 
 /* Starts the server again where it was; `words`: more options. */
@@ -239,16 +266,23 @@ static inline void server_run(struct server *s, const char *words)
     assert_true(server_is_up(s));
 }
 
-/* False: there is no redis-server here. */
-static inline bool server_start(struct server *s, uint16_t port, const char *words)
+/* A folder for it. False: there is no redis-server here. */
+static inline bool server_prepare(struct server *s, uint16_t port)
 {
     if (access("/usr/bin/redis-server", X_OK) < 0)
         return false;
     memset(s, 0, sizeof(*s));
     snprintf(s->dir, sizeof(s->dir), "/tmp/doorstep-redis-XXXXXX");
     assert_non_null(mkdtemp(s->dir));
-    snprintf(s->path, sizeof(s->path), "%s/s", s->dir);
+    snprintf(s->path, sizeof(s->path), "%.60s/s", s->dir);
     s->port = port;
+    return true;
+}
+
+static inline bool server_start(struct server *s, uint16_t port, const char *words)
+{
+    if (!server_prepare(s, port))
+        return false;
     server_run(s, words);
     return true;
 }
@@ -265,13 +299,45 @@ static inline void server_kill(struct server *s)
 
 static inline void server_end(struct server *s)
 {
-    static const char *const files[] = { "log", "nodes.conf", "dump.rdb" };
+    static const char *const files[] = { "log", "nodes.conf", "dump.rdb", "cert", "key" };
     char path[128];
 
     server_kill(s);
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", s->dir, files[i]);
+        snprintf(path, sizeof(path), "%.60s/%s", s->dir, files[i]);
         unlink(path);
     }
     rmdir(s->dir);
+}
+
+/* ---- a certificate ---- */
+
+/* For "127.0.0.1" and "store.test", signing itself: certificate and key into two files in the server's folder. */
+static inline void make_certificate(const char *cert_file, const char *key_file)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *cert = X509_new();
+    X509_NAME *name = X509_get_subject_name(cert);
+    X509_EXTENSION *san;
+    FILE *file;
+
+    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
+    X509_set_version(cert, 2);
+    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
+    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
+    X509_set_pubkey(cert, key);
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"store.test", -1, -1, 0);
+    X509_set_issuer_name(cert, name);
+    san = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:store.test,IP:127.0.0.1");
+    X509_add_ext(cert, san, -1);
+    X509_EXTENSION_free(san);
+    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
+    file = fopen(cert_file, "w");
+    PEM_write_X509(file, cert);
+    fclose(file);
+    file = fopen(key_file, "w");
+    PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL);
+    fclose(file);
+    X509_free(cert);
+    EVP_PKEY_free(key);
 }

@@ -1,4 +1,4 @@
-/* The Redis client before scripted servers that misbehave, and before real ones that stop, hang, refuse and run out of memory. */
+/* The Redis client before scripted servers: greetings, answers in any shape and order, the breaker, the clock. */
 #include "redis_fixture.h"
 
 #include "store/redis_pool.h"
@@ -32,14 +32,6 @@
     }
 
 static struct origin fake;
-
-static struct redis_stats stats(void)
-{
-    struct redis_stats s;
-
-    redis_stats(client_redis, &s);
-    return s;
-}
 
 static void open_fake(const struct op *script, struct redis_options options)
 {
@@ -132,7 +124,7 @@ static void test_no_redis(void **state)
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
     assert_int_equal(asked(5000, "GET k").error, -EBADMSG);
-    assert_int_equal(stats().connect_failures, 1);
+    assert_int_equal(redis_now().connect_failures, 1);
     close_fake();
 }
 
@@ -144,11 +136,11 @@ static void test_silent_server(void **state)
     (void)state;
     open_fake(script, (struct redis_options){ .connect_timeout_ms = 60, .breaker_failures = 100 });
     assert_int_equal(asked(5000, "GET k").error, -ETIMEDOUT);
-    assert_int_equal(stats().connect_failures, 1);
-    assert_int_equal(stats().timeouts, 0);
+    assert_int_equal(redis_now().connect_failures, 1);
+    assert_int_equal(redis_now().timeouts, 0);
     for (int i = 0; i < 1000 && asked(20, "GET k").error == -EHOSTDOWN; i++)
         usleep(1000);
-    assert_int_equal(stats().timeouts, 1);
+    assert_int_equal(redis_now().timeouts, 1);
     close_fake();
 }
 
@@ -179,8 +171,8 @@ static void test_pipelined(void **state)
     assert_int_equal(three.type, RESP_ERROR);
     assert_string_equal(three.text, "ERR three");
     assert_int_equal(four.items, 2);
-    assert_int_equal(stats().errors, 1);
-    assert_int_equal(stats().connections, 1);
+    assert_int_equal(redis_now().errors, 1);
+    assert_int_equal(redis_now().connections, 1);
     close_fake();
 }
 
@@ -199,7 +191,7 @@ static void test_late_reply(void **state)
     sem_post(&fake.gate);
     ask_end(&second);
     assert_string_equal(second.text, "second");
-    assert_int_equal(stats().timeouts, 1);
+    assert_int_equal(redis_now().timeouts, 1);
     close_fake();
 }
 
@@ -221,7 +213,7 @@ static void test_ended_call(void **state)
     ask_begin(&one, 5000, "GET zero");
     on_loop(end_call, &one); /* not connected yet: it never leaves */
     ask_begin(&one, 5000, "GET one");
-    for (int i = 0; i < 2000 && stats().bytes_out < 50; i++)
+    for (int i = 0; i < 2000 && redis_now().bytes_out < 36; i++)
         usleep(1000);
     on_loop(end_call, &one);
     ask_begin(&two, 5000, "GET two");
@@ -302,7 +294,7 @@ static void test_broken_connection(void **state)
         two = asked(5000, "GET two");
     while (two.error == -EHOSTDOWN);
     assert_string_equal(two.text, "well");
-    assert_int_equal(stats().connects, 2);
+    assert_int_equal(redis_now().connects, 2);
     close_fake();
     assert_null(strstr(strstr(fake.got, "one") + 1, "one"));
 }
@@ -329,11 +321,11 @@ static void test_server_unable(void **state)
     assert_answer(asked(5000, "GET one"), "READONLY no");
     assert_answer(asked(5000, "GET two"), "OOM no");
     assert_answer(asked(5000, "GET three"), "LOADING later");
-    assert_false(stats().breaker_open);
+    assert_false(redis_now().breaker_open);
     assert_answer(asked(5000, "GET four"), "LOADING later");
-    assert_true(stats().breaker_open);
+    assert_true(redis_now().breaker_open);
     assert_int_equal(asked(5000, "GET five").error, -EHOSTDOWN);
-    assert_int_equal(stats().refused_breaker, 1);
+    assert_int_equal(redis_now().refused_breaker, 1);
     close_fake();
 }
 
@@ -357,7 +349,7 @@ static void test_breaker_and_probe(void **state)
     open_fake(script, (struct redis_options){ .breaker_failures = 2 });
     assert_int_equal(asked(10, "GET one").error, -ETIMEDOUT);
     assert_int_equal(asked(10, "GET two").error, -ETIMEDOUT);
-    assert_true(stats().breaker_open);
+    assert_true(redis_now().breaker_open);
     for (;;) {
         ask_begin(&ask, 5000, "GET k");
         if (!ask.refused)
@@ -371,7 +363,7 @@ static void test_breaker_and_probe(void **state)
     sem_post(&fake.gate);
     ask_end(&ask);
     assert_string_equal(ask.text, "well");
-    assert_false(stats().breaker_open);
+    assert_false(redis_now().breaker_open);
     assert_answer(asked(5000, "GET k"), "again");
     close_fake();
 }
@@ -387,7 +379,7 @@ static void test_queue_bound(void **state)
     ask_begin(&one, 5000, "GET k");
     ask_begin(&two, 5000, "GET k");
     assert_int_equal(two.refused, -EBUSY);
-    assert_int_equal(stats().refused_full, 1);
+    assert_int_equal(redis_now().refused_full, 1);
     close_fake();
     ask_end(&one);
     assert_int_equal(one.error, -ECANCELED);
@@ -464,247 +456,6 @@ static void test_clock(void **state)
     close_fake();
 }
 
-/* ---- real servers ---- */
-
-static struct server server;
-
-#define need_server(words) \
-    do { \
-        if (!server_start(&server, 0, words)) \
-            skip(); \
-    } while (0)
-
-static void open_server(struct redis_options options)
-{
-    options.path = view_str(server.path);
-    redis_open(&options);
-}
-
-static void close_server(void)
-{
-    redis_shut();
-    server_end(&server);
-}
-
-/* Asks until there is an answer. */
-static struct ask persistently(const char *line)
-{
-    struct ask ask;
-    int tries = 0;
-
-    do {
-        ask = asked(5000, line);
-        if (ask.error)
-            usleep(2000);
-    } while (ask.error && ++tries < 5000);
-    return ask;
-}
-
-static void test_real_commands(void **state)
-{
-    /* RESP3 with a real server: strings, nulls, numbers, maps, errors. */
-    struct ask ask;
-
-    (void)state;
-    need_server("");
-    open_server((struct redis_options){ 0 });
-    assert_answer(asked(5000, "SET k value"), "OK");
-    assert_answer(asked(5000, "GET k"), "value");
-    assert_int_equal(asked(5000, "GET none").type, RESP_NULL);
-    assert_int_equal(asked(5000, "INCR n").integer, 1);
-    ask = asked(5000, "HSET h a 1 b 2");
-    assert_int_equal(asked(5000, "HGETALL h").type, RESP_MAP);
-    assert_int_equal(asked(5000, "HGETALL h").items, 4);
-    ask = asked(5000, "INCR h");
-    assert_int_equal(ask.type, RESP_ERROR);
-    assert_true(ask.clock.known && llabs(ask.clock.offset_ms) <= ask.clock.error_ms + 2);
-    close_server();
-}
-
-static void test_password_and_database(void **state)
-{
-    /* A password and a database of a real server; without the password it does not serve. */
-    (void)state;
-    need_server("--requirepass hush");
-    open_server((struct redis_options){ .password = VIEW("hush"), .database = 3 });
-    assert_answer(asked(5000, "SET k value"), "OK");
-    redis_shut();
-    open_server((struct redis_options){ .password = VIEW("hush") });
-    assert_int_equal(asked(5000, "GET k").type, RESP_NULL);
-    redis_shut();
-    open_server((struct redis_options){ .password = VIEW("wrong") });
-    assert_int_equal(asked(5000, "GET k").error, -EACCES);
-    redis_shut();
-    open_server((struct redis_options){ 0 });
-    assert_int_equal(asked(5000, "GET k").error, -EACCES);
-    close_server();
-}
-
-static void test_stop_and_restart(void **state)
-{
-    /* A server that dies ends calls; while it is away they are refused at once; when it is back they are answered. */
-    (void)state;
-    need_server("");
-    open_server((struct redis_options){ .breaker_failures = 3 });
-    assert_answer(asked(5000, "SET k value"), "OK");
-    server_kill(&server);
-    while (!stats().breaker_open)
-        assert_int_not_equal(asked(5000, "GET k").error, 0);
-    assert_int_equal(asked(5000, "GET k").error, -EHOSTDOWN);
-    server_run(&server, "");
-    assert_int_equal(persistently("GET k").type, RESP_NULL);
-    assert_false(stats().breaker_open);
-    close_server();
-}
-
-static void test_hanging_server(void **state)
-{
-    /* A server that hangs costs a few timeouts, then nothing; when it goes on, so do we, and old answers go to nobody. */
-    (void)state;
-    need_server("");
-    open_server((struct redis_options){ 0 });
-    assert_answer(asked(5000, "SET k value"), "OK");
-    kill(server.pid, SIGSTOP);
-    while (!stats().breaker_open)
-        assert_int_equal(asked(10, "GET none").error, -ETIMEDOUT);
-    assert_int_equal(stats().timeouts, 5);
-    for (int i = 0; i < 10; i++)
-        assert_int_equal(asked(10, "GET none").error, -EHOSTDOWN);
-    assert_int_equal(stats().timeouts, 5);
-    kill(server.pid, SIGCONT);
-    assert_answer(persistently("GET k"), "value");
-    assert_int_equal(stats().connects, 1);
-    close_server();
-}
-
-static void test_out_of_memory(void **state)
-{
-    /* A full server refuses writes with an error and goes on to serve reads: no reason to stop asking. */
-    struct ask ask;
-
-    (void)state;
-    need_server("--maxmemory 1 --maxmemory-policy noeviction");
-    open_server((struct redis_options){ .breaker_failures = 1 });
-    ask = asked(5000, "SET k value");
-    assert_int_equal(ask.type, RESP_ERROR);
-    assert_non_null(strstr(ask.text, "OOM"));
-    assert_int_equal(asked(5000, "GET k").type, RESP_NULL);
-    assert_false(stats().breaker_open);
-    close_server();
-}
-
-/* ---- many at once ---- */
-
-static struct ask many[MANY];
-static char lines[MANY][32];
-
-static void send_many(void *arg)
-{
-    (void)arg;
-    for (int i = 0; i < MANY; i++)
-        ask_send(&many[i]);
-}
-
-static void test_many_at_once(void **state)
-{
-    /* Sixty-four calls of one turn over four connections: each gets its own answer. */
-    (void)state;
-    need_server("");
-    open_server((struct redis_options){ .connections = 5 });
-    for (int round = 0; round < 20; round++) {
-        for (int i = 0; i < MANY; i++) {
-            snprintf(lines[i], sizeof(lines[i]), "ECHO %d-%d", round, i);
-            memset(&many[i], 0, sizeof(many[i]));
-            sem_init(&many[i].done, 0, 0);
-            many[i].args[0] = VIEW("ECHO");
-            many[i].args[1] = view_str(lines[i] + 5);
-            many[i].count = 2;
-            many[i].key = -1;
-            many[i].timeout_ms = 5000;
-        }
-        on_loop(send_many, NULL);
-        for (int i = 0; i < MANY; i++) {
-            ask_end(&many[i]);
-            assert_answer(many[i], lines[i] + 5);
-        }
-    }
-    assert_true(stats().connections >= 2 && stats().connections <= 4);
-    close_server();
-}
-
-/* ---- channels ---- */
-
-struct listener {
-    struct task task;
-    struct redis_channel *channel;
-    unsigned epoch;
-    sem_t connected, heard;
-    char last[64];
-};
-
-static struct listener listener;
-
-static void listener_run(struct task *task)
-{
-    struct view args[] = { VIEW("SUBSCRIBE"), VIEW("c") };
-    struct resp_value *value;
-
-    (void)task;
-    if (redis_channel_ready(listener.channel) && redis_channel_epoch(listener.channel) != listener.epoch) {
-        listener.epoch = redis_channel_epoch(listener.channel);
-        assert_int_equal(redis_channel_send(listener.channel, args, 2), 0);
-    }
-    while (redis_channel_next(listener.channel, &value) == 0) {
-        assert_int_equal(value->type, RESP_PUSH);
-        assert_int_equal(value->count, 3);
-        if (view_eq(value->items[0].text, VIEW("subscribe"))) {
-            sem_post(&listener.connected);
-            continue;
-        }
-        snprintf(listener.last, sizeof(listener.last), "%.*s", VIEW_ARG(value->items[2].text));
-        sem_post(&listener.heard);
-    }
-}
-
-static void listener_open(void *arg)
-{
-    (void)arg;
-    task_init(&listener.task, bench_loop, listener_run);
-    assert_int_equal(redis_channel_open(client_redis, &listener.task, &listener.channel), 0);
-}
-
-static void listener_close(void *arg)
-{
-    (void)arg;
-    redis_channel_close(listener.channel);
-    task_cancel(&listener.task);
-}
-
-static void test_channel(void **state)
-{
-    /* A channel hears what is published, and is back with a new epoch after the server was away. */
-    (void)state;
-    need_server("");
-    open_server((struct redis_options){ .breaker_failures = 1000 });
-    memset(&listener, 0, sizeof(listener));
-    sem_init(&listener.connected, 0, 0);
-    sem_init(&listener.heard, 0, 0);
-    on_loop(listener_open, NULL);
-    sem_wait(&listener.connected);
-    assert_int_equal(asked(5000, "PUBLISH c one").integer, 1);
-    sem_wait(&listener.heard);
-    assert_string_equal(listener.last, "one");
-    server_kill(&server);
-    server_run(&server, "");
-    sem_wait(&listener.connected);
-    assert_int_equal(listener.epoch, 2);
-    assert_int_equal(persistently("PUBLISH c two").integer, 1);
-    sem_wait(&listener.heard);
-    assert_string_equal(listener.last, "two");
-    on_loop(listener_close, NULL);
-    close_server();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -725,13 +476,6 @@ int main(void)
         cmocka_unit_test(test_queue_bound),
         cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_real_commands),
-        cmocka_unit_test(test_password_and_database),
-        cmocka_unit_test(test_stop_and_restart),
-        cmocka_unit_test(test_hanging_server),
-        cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_channel),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
