@@ -282,8 +282,9 @@ int bring_up(struct disk *disk);
 
 /* ---- disk_recover.c, disk_checkpoint.c ---- */
 
-/* Opens the directory and fills the index. 0; -errno with *ret_what. Writer, or before there are threads. */
-int recover(struct disk *disk, const char **ret_what);
+/* Opens the directory and fills the index; `empty` removes what is there. 0; -errno with *ret_what. Writer, or before there
+ * are threads. */
+int recover(struct disk *disk, bool empty, const char **ret_what);
 /* Fills the index from the checkpoint: 0 and the position it covers; -errno: there is none that can be used. */
 int checkpoint_load(struct disk *disk, struct checkpoint_head *ret);
 void *keeper_main(void *arg);

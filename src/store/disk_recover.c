@@ -5,7 +5,6 @@
  * holds: nothing is ever appended to a file of another life. */
 #include "store/disk_internal.h"
 
-#include "base/crc32c.h"
 #include "base/heap.h"
 
 #include <dirent.h>
@@ -200,16 +199,21 @@ static void apply(struct disk *disk, const struct disk_slot *slot)
     }
 }
 
-/* A record whose payload did not make it to the disk whole. */
-static bool is_torn(const struct record *record, const char *at)
+/* A record whose payload did not make it to the disk whole. Leaves it in clear. */
+static bool is_torn(struct disk *disk, const struct segment *segment, const struct disk_slot *slot, char *at,
+                    size_t record_len)
 {
-    return record->type == RECORD_ENTRY && !(record->flags & RECORD_ENCRYPTED) &&
-           crc32c(0, at + record_payload_at(record), record->payload_len) != record->payload_crc;
+    struct record record;
+    struct view payload;
+    size_t size;
+
+    return slot_type(slot) == RECORD_ENTRY &&
+           decode_record(disk, segment, slot, NULL, at, record_len, &record, &payload, &size) < 0;
 }
 
 /* Walks the records of a segment without footer. Behind a torn one may be more, tombstones among them, so the walk goes on at
  * the next header; the stamp, which nobody outside knows, keeps bodies from posing as records. Returns how many. */
-static int walk(const struct segment *segment, const char *bytes, uint32_t size, struct disk_slot **ret,
+static int walk(struct disk *disk, const struct segment *segment, char *bytes, uint32_t size, struct disk_slot **ret,
                 uint32_t *ret_end)
 {
     uint32_t count = 0, cap = 0, offset = SEGMENT_HEAD, end = offset;
@@ -230,8 +234,9 @@ static int walk(const struct segment *segment, const char *bytes, uint32_t size,
             }
             slots = bigger;
         }
-        if (!is_torn(&record, bytes + offset))
-            slots[count++] = record_slot(&record, segment->seq, offset, record_size(&record));
+        slots[count] = record_slot(&record, segment->seq, offset, record_size(&record));
+        if (!is_torn(disk, segment, &slots[count], bytes + offset, record_size(&record)))
+            count++;
         offset += record_size(&record);
         end = offset;
     }
@@ -262,7 +267,7 @@ static int walk_segment(struct disk *disk, struct segment *segment, struct disk_
     int r = bytes ? file_read(segment->fd, bytes, size, 0) : -ENOMEM;
 
     if (r == 0)
-        r = walk(segment, bytes, size, ret, &end);
+        r = walk(disk, segment, bytes, size, ret, &end);
     heap_free(bytes);
     if (r >= 0) {
         int sealed = close_walked(disk, segment, *ret, (uint32_t)r, end);
@@ -349,7 +354,7 @@ static int fill_index(struct disk *disk)
     return r;
 }
 
-int recover(struct disk *disk, const char **ret_what)
+int recover(struct disk *disk, bool empty, const char **ret_what)
 {
     unsigned verdicts[5] = { 0 };
     uint32_t *list = NULL;
@@ -368,10 +373,12 @@ int recover(struct disk *disk, const char **ret_what)
     if (r < 0 || count < 0)
         return MIN(r, count);
     say_removed(disk, verdicts);
-    if (disk->queue.lost_overflow)
+    if (empty)
         wipe(disk);
+    pthread_mutex_lock(&disk->space.lock);
     disk->space.checkpoint_bytes =
         fstatat(disk->dir_fd, "checkpoint", &info, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)info.st_size : 0;
+    pthread_mutex_unlock(&disk->space.lock);
     while (disk->space.count && disk->space.bytes + disk->space.checkpoint_bytes > disk->options.size)
         segment_retire_oldest(disk);
     *ret_what = "reading segments";

@@ -75,14 +75,24 @@ int bring_up(struct disk *disk)
     const char *what = "";
     uint64_t start = clock_mono_ms();
     char text[64];
+    bool empty;
     int r;
 
     atomic_store(&disk->count.scanned_bytes, 0);
-    r = recover(disk, &what);
+    pthread_mutex_lock(&queue->lock);
+    empty = queue->lost_overflow;
+    pthread_mutex_unlock(&queue->lock);
+    r = recover(disk, empty, &what);
     if (r < 0)
         let_go(disk);
     atomic_store(&disk->count.open_ms, clock_mono_ms() - start);
     pthread_mutex_lock(&queue->lock);
+    if (r == 0 && queue->lost_overflow && !empty) {
+        /* Too many drops while we were reading: once more, from nothing. */
+        pthread_mutex_unlock(&queue->lock);
+        let_go(disk);
+        return -EAGAIN;
+    }
     if (r == 0) {
         apply_lost(disk);
         queue->trouble[0] = 0;

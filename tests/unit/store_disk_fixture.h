@@ -26,7 +26,7 @@ enum { KIB = 1024, MIB = 1 << 20 };
 static struct workers *pool;
 static char home[64];
 
-static int setup(void **state)
+static inline int setup(void **state)
 {
     (void)state;
     (void)snprintf(home, sizeof(home), "/tmp/disk-test-XXXXXX");
@@ -34,7 +34,7 @@ static int setup(void **state)
 }
 
 /* Calls `each` for the files of a directory. */
-static void each_file(const char *path, void (*each)(const char *file, void *arg), void *arg)
+static inline void each_file(const char *path, void (*each)(const char *file, void *arg), void *arg)
 {
     DIR *dir = opendir(path);
     const struct dirent *entry;
@@ -50,19 +50,19 @@ static void each_file(const char *path, void (*each)(const char *file, void *arg
         (void)closedir(dir);
 }
 
-static void remove_file(const char *file, void *arg)
+static inline void remove_file(const char *file, void *arg)
 {
     (void)arg;
     (void)unlink(file);
 }
 
-static void remove_folder(const char *path)
+static inline void remove_folder(const char *path)
 {
     each_file(path, remove_file, NULL);
     (void)rmdir(path);
 }
 
-static int teardown(void **state)
+static inline int teardown(void **state)
 {
     (void)state;
     workers_free(pool);
@@ -70,7 +70,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct disk_options options_for(const char *path)
+static inline struct disk_options options_for(const char *path)
 {
     return (struct disk_options){
         .path = path,
@@ -82,7 +82,7 @@ static struct disk_options options_for(const char *path)
     };
 }
 
-static struct disk *open_with(const struct disk_options *options)
+static inline struct disk *open_with(const struct disk_options *options)
 {
     char memory[200];
     struct text reason = TEXT_ON(memory);
@@ -92,14 +92,14 @@ static struct disk *open_with(const struct disk_options *options)
     return disk;
 }
 
-static struct disk *open_at(const char *path)
+static inline struct disk *open_at(const char *path)
 {
     struct disk_options options = options_for(path);
 
     return open_with(&options);
 }
 
-static struct disk_stats stats_of(struct disk *disk)
+static inline struct disk_stats stats_of(struct disk *disk)
 {
     struct disk_stats stats;
 
@@ -109,20 +109,24 @@ static struct disk_stats stats_of(struct disk *disk)
 
 /* ---- objects ---- */
 
-static char body_byte(const char *name, unsigned version, uint64_t at)
+static inline uint64_t body_seed(const char *name, unsigned version)
 {
-    uint64_t x = (at / 8 + version * 0x9e3779b97f4a7c15u) ^ hash64(view_str(name));
+    return hash64(view_str(name)) + version * 0x9e3779b97f4a7c15u;
+}
 
-    x = (x ^ x >> 31) * 0xff51afd7ed558ccdu;
+static inline char body_byte(uint64_t seed, uint64_t at)
+{
+    uint64_t x = (at / 8 ^ seed) * 0xff51afd7ed558ccdu;
+
     return (char)((x ^ x >> 29) >> at % 8 * 8);
 }
 
-static struct key key_named(const char *name)
+static inline struct key key_named(const char *name)
 {
     return key_of(view_str(name));
 }
 
-static struct entry_key at_named(const char *name)
+static inline struct entry_key at_named(const char *name)
 {
     struct key key = key_named(name);
 
@@ -130,7 +134,7 @@ static struct entry_key at_named(const char *name)
 }
 
 /* A complete object; its version is its response time. */
-static struct object *make(const char *name, unsigned version, size_t body)
+static inline struct object *make(const char *name, unsigned version, size_t body)
 {
     struct key key = key_named(name);
     struct object_parts parts = { .key = key.text,
@@ -141,6 +145,7 @@ static struct object *make(const char *name, unsigned version, size_t body)
                                   .etag_len = 3,
                                   .body_hint = body };
     struct object *object = object_new(&key, &parts);
+    uint64_t seed = body_seed(name, version);
 
     assert_non_null(object);
     object->status = 200;
@@ -154,7 +159,7 @@ static struct object *make(const char *name, unsigned version, size_t body)
 
         assert_non_null(at);
         for (size_t i = 0; i < cap; i++)
-            at[i] = body_byte(name, version, done + i);
+            at[i] = body_byte(seed, done + i);
         object_commit(object, cap);
     }
     atomic_fetch_or(&object->flags, OBJECT_COMPLETE);
@@ -182,8 +187,10 @@ static inline void check_head(const struct object *object, const char *name, uns
 
 static inline void check_bytes(struct view bytes, const char *name, unsigned version, uint64_t from)
 {
+    uint64_t seed = body_seed(name, version);
+
     for (size_t i = 0; i < bytes.len; i++)
-        if (bytes.ptr[i] != body_byte(name, version, from + i))
+        if (bytes.ptr[i] != body_byte(seed, from + i))
             fail_msg("%s: byte %zu of version %u is wrong", name, (size_t)from + i, version);
 }
 
@@ -222,7 +229,10 @@ static inline void expect(struct disk *disk, const char *name, unsigned version,
 {
     struct object *object = get(disk, name);
 
-    assert_non_null(object);
+    if (!object) {
+        fail_msg("%s is missing", name);
+        return;
+    }
     assert_null(object->external);
     check_head(object, name, version);
     check_body(object, name, version, body);
@@ -354,4 +364,76 @@ static inline struct object *get_on_loop(struct disk *disk, const char *name, bo
         *ret_waited = reading.waited;
     assert_true(reading.result == 0 || reading.result == -ENOENT);
     return reading.object;
+}
+
+/* ---- reading a body on a loop ---- */
+
+struct streaming {
+    struct task task;
+    struct disk *disk;
+    struct object *object;
+    struct disk_stream *stream;
+    const char *name;
+    unsigned version;
+    uint64_t at, end;
+    size_t max;
+    void (*between)(struct streaming *streaming); /* called once, after the first piece */
+    ssize_t result;
+    unsigned waits, pieces;
+};
+
+static inline void streaming_run(struct task *task)
+{
+    struct streaming *s = CONTAINER_OF(task, struct streaming, task);
+    struct view bytes;
+
+    while (s->at < s->end) {
+        s->result = disk_stream_read(s->stream, s->at, MIN(s->max, (size_t)(s->end - s->at)), &bytes);
+        if (s->result == -EAGAIN) {
+            s->waits++;
+            return;
+        }
+        if (s->result < 0)
+            break;
+        assert_int_equal(s->result, bytes.len);
+        check_bytes(bytes, s->name, s->version, s->at);
+        s->at += bytes.len;
+        if (s->pieces++ == 0 && s->between)
+            s->between(s);
+    }
+    disk_stream_close(s->stream);
+    s->stream = NULL;
+    loop_stop(task->loop);
+}
+
+/* Reads [from, to) in pieces of `max` and checks every byte. Returns the last result; < 0: an error. */
+static inline ssize_t stream_from(struct streaming *s, struct disk *disk, const char *name, unsigned version,
+                                  uint64_t from, uint64_t to)
+{
+    struct loop *loop;
+    ssize_t r;
+
+    s->disk = disk;
+    s->name = name;
+    s->version = version;
+    s->at = from;
+    s->end = to;
+    s->max = s->max ? s->max : 100000;
+    s->waits = s->pieces = 0;
+    s->result = 0;
+    if (!s->object)
+        s->object = get(disk, name);
+    assert_non_null(s->object);
+    assert_non_null(s->object->external);
+    assert_int_equal(loop_new(&loop, 0), 0);
+    task_init(&s->task, loop, streaming_run);
+    r = disk_stream_open(disk, s->object, &s->task, &s->stream);
+    if (r < 0) {
+        loop_free(loop);
+        return r;
+    }
+    task_wake(&s->task);
+    loop_run(loop);
+    loop_free(loop);
+    return s->result;
 }

@@ -389,7 +389,7 @@ static void keeps_within_its_size(void **state)
     options.size = 4 * MIB;
     disk = open_with(&options);
     assert_true(folder_size(sub("a")) <= options.size);
-    expect(disk, "favourite", 1, 3000);
+    assert_true(stats_of(disk).objects > 100);
     disk_close(disk);
     remove_folder(sub("a"));
 }
