@@ -3,8 +3,8 @@
  * node that was away catches up before it trusts what it holds; where catching up is impossible (the stream was trimmed past
  * us, lies behind us, or is another one) everything older is made stale.
  *
- * Keys: <prefix><region>:purges (stream), <prefix><region>:purges:id (its identity), <prefix><region>:nodes (hash: who has
- * applied what, and when it last said so). */
+ * Keys: <prefix>{<region>}:purges (stream), <prefix>{<region>}:purges:id (its identity), <prefix>{<region>}:nodes (hash: who has
+ * applied what, and when it last said so). The braces keep them in one slot of a Cluster; an empty region is "default". */
 #pragma once
 
 #include "cache/marks.h"
@@ -29,11 +29,14 @@ struct bus_options { /* everything borrowed */
     void *arg;
 };
 
+/* Reads the durable values (blocks a moment). 0, -ENOMEM, -EIO. */
 int bus_new(const struct bus_options *options, struct bus **ret);
 /* On its loop's thread: connects, catches up, follows. */
 void bus_start(struct bus *bus);
-/* On its loop's thread. */
+/* On its loop's thread, at least a turn before redis_loop_close(), so that the others hear that this node has gone. Ends what waits;
+ * what could not be sent is queued to the state. */
 void bus_stop(struct bus *bus);
+/* After bus_stop(), when no loop has messages of it any more. NULL is fine. */
 void bus_free(struct bus *bus);
 
 /* A stream id "ms-seq" as one number that orders like it: ms << 20 | seq, seq saturated. */
@@ -50,12 +53,8 @@ struct bus_ack {
 struct bus_send {
     struct bus_ack ack;
     bool done;
-    /* internal */
-    struct message message;
-    struct task *task;
-    struct bus *bus;
-    struct node link;
-    void *owner;
+    struct task *task; /* internal */
+    void *parcel;      /* internal */
 };
 /* Publishes an event (copied). `task` is woken (on its loop) when `done` is set: after the entry is in the stream and every
  * live node has applied it, or `wait_ms` after it is in the stream, whichever comes first. 0 or -ENOMEM. `task` NULL: nobody
