@@ -258,15 +258,17 @@ static int judge(struct shared_get *get, struct object **ret)
 {
     struct shared_loop *l = mine(get->shared, get->loop);
     const struct redis_call *call = &get->call;
+    bool known;
     int r;
 
     if (call->error || resp_is_error(call->reply)) {
         count(l, call->error == -ETIMEDOUT ? COUNT_TIMEOUTS : COUNT_ERRORS, 1);
         return -ENOENT;
     }
+    known = clock_usable(l, &call->clock);
     if (call->reply->type == RESP_NULL)
         return -ENOENT;
-    if (!clock_usable(l, &call->clock)) {
+    if (!known) {
         count(l, COUNT_ERRORS, 1);
         return -ENOENT;
     }
