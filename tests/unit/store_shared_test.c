@@ -39,14 +39,15 @@ static void start_get(void *arg)
     task_init(&job->task, bench_loop, job_run);
     job->result = job->lease ? shared_lease(shared, job->at, job->lease_ms, &job->task, &job->get)
                              : shared_get(shared, job->at, &job->key, &job->task, &job->get);
+    if (job->result != -EAGAIN)
+        sem_post(&job->done);
 }
 
 static int job_wait(struct job *job)
 {
     sem_init(&job->done, 0, 0);
     on_loop(start_get, job);
-    if (job->result == -EAGAIN)
-        sem_wait(&job->done);
+    sem_wait(&job->done);
     return job->result;
 }
 
