@@ -31,3 +31,14 @@ int view_compare(struct view a, struct view b)
         return order;
     return a.len < b.len ? -1 : a.len > b.len;
 }
+
+bool view_eq_secret(struct view sent, struct view secret)
+{
+    size_t difference = sent.len ^ secret.len;
+
+    if (secret.len == 0)
+        return false;
+    for (size_t i = 0; i < sent.len; i++)
+        difference |= (size_t)(unsigned char)(sent.ptr[i] ^ secret.ptr[i % secret.len]);
+    return difference == 0;
+}

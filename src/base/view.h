@@ -117,3 +117,7 @@ bool view_parse_u64(struct view digits, uint64_t *ret);
 
 /* Lexicographic, bytes as unsigned; <0, 0, >0. */
 int view_compare(struct view a, struct view b);
+
+/* Takes as long for a wrong guess as for a right one of the same length: `secret` cannot be found out byte by byte. An empty
+ * secret equals nothing. */
+bool view_eq_secret(struct view sent, struct view secret);

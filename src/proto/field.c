@@ -255,7 +255,11 @@ bool field_is_hop_by_hop(const struct fields *fields, const struct field *field)
     case FIELD_TRAILER:
     case FIELD_TRANSFER_ENCODING:
     case FIELD_UPGRADE:
-    case FIELD_HTTP2_SETTINGS: return true;
+    case FIELD_HTTP2_SETTINGS:
+    case FIELD_DOORSTEP_AUTHORIZATION:
+    case FIELD_DOORSTEP_DEADLINE:
+    case FIELD_DOORSTEP_POSITION:
+    case FIELD_DOORSTEP_REGION: return true;
     /* These are for every recipient and must not be named by Connection (RFC 9110 §7.6.1): a peer that does so anyway
      * must not be able to take away framing, routing or what forbids storing. */
     case FIELD_HOST:

@@ -31,8 +31,11 @@
     X(CONTENT_TYPE, "Content-Type") \
     X(COOKIE, "Cookie") \
     X(DATE, "Date") \
+    X(DOORSTEP_AUTHORIZATION, "Doorstep-Authorization") \
     X(DOORSTEP_CACHE_CONTROL, "Doorstep-Cache-Control") \
     X(DOORSTEP_DEADLINE, "Doorstep-Deadline") \
+    X(DOORSTEP_POSITION, "Doorstep-Position") \
+    X(DOORSTEP_REGION, "Doorstep-Region") \
     X(ETAG, "ETag") \
     X(EXPECT, "Expect") \
     X(EXPIRES, "Expires") \
@@ -134,5 +137,6 @@ bool field_list_next(struct field_list *it, struct view *ret_member);
 bool fields_list_has(const struct fields *fields, enum field_id id, struct view token);
 
 /* Hop-by-hop: Connection and what it names, Keep-Alive, Proxy-Connection, Proxy-Authenticate (response), Proxy-
- * Authorization, Proxy-Authentication-Info, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings (RFC 9110 §7.6.1). */
+ * Authorization, Proxy-Authentication-Info, TE, Trailer, Transfer-Encoding, Upgrade, HTTP2-Settings (RFC 9110 §7.6.1), and what
+ * two nodes say to each other: Doorstep-Authorization, -Deadline, -Position, -Region (docs/parents.md). */
 bool field_is_hop_by_hop(const struct fields *fields, const struct field *field);

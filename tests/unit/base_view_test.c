@@ -152,11 +152,28 @@ static void list_order(void **state)
     assert_true(list_empty(&other));
 }
 
+static void secrets(void **state)
+{
+    /* Proves that a secret equals itself alone, and that nobody knows an empty one. */
+    struct view secret = VIEW("s3cret");
+
+    (void)state;
+    assert_true(view_eq_secret(VIEW("s3cret"), secret));
+    assert_false(view_eq_secret(VIEW("s3creT"), secret));
+    assert_false(view_eq_secret(VIEW("s3cre"), secret));
+    assert_false(view_eq_secret(VIEW("s3crets"), secret));
+    assert_false(view_eq_secret(VIEW("s3crets3cret"), secret));
+    assert_false(view_eq_secret(VIEW_NONE, secret));
+    assert_false(view_eq_secret(VIEW_NONE, VIEW_NONE));
+    assert_false(view_eq_secret(VIEW("a"), VIEW_NONE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces),    cmocka_unit_test(folding_is_ascii), cmocka_unit_test(trim_and_cut),
         cmocka_unit_test(parse_u64), cmocka_unit_test(compare),          cmocka_unit_test(list_order),
+        cmocka_unit_test(secrets),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,10 +111,23 @@ static void hop_by_hop_fields(void **state)
         struct view name;
         bool hop;
     } rows[] = {
-        { { "Connection", 10 }, true },        { { "Keep-Alive", 10 }, true }, { { "TE", 2 }, true },
-        { { "Transfer-Encoding", 17 }, true }, { { "Upgrade", 7 }, true },     { { "X-Named", 7 }, true },
-        { { "X-Other", 7 }, false },           { { "Host", 4 }, false },       { { "Cache-Control", 13 }, false },
-        { { "Content-Length", 14 }, false },   { { "Cookie", 6 }, true },      { { "Accept", 6 }, false },
+        { { "Connection", 10 }, true },
+        { { "Keep-Alive", 10 }, true },
+        { { "TE", 2 }, true },
+        { { "Transfer-Encoding", 17 }, true },
+        { { "Upgrade", 7 }, true },
+        { { "X-Named", 7 }, true },
+        { { "X-Other", 7 }, false },
+        { { "Host", 4 }, false },
+        { { "Cache-Control", 13 }, false },
+        { { "Content-Length", 14 }, false },
+        { { "Cookie", 6 }, true },
+        { { "Accept", 6 }, false },
+        { { "Doorstep-Authorization", 22 }, true },
+        { { "Doorstep-Deadline", 17 }, true },
+        { { "Doorstep-Position", 17 }, true },
+        { { "Doorstep-Region", 15 }, true },
+        { { "Doorstep-Cache-Control", 22 }, false },
     };
     struct field memory[32];
     struct fields fields;
