@@ -5,7 +5,6 @@
 #include "admin/answer.h"
 #include "base/clock.h"
 #include "base/heap.h"
-#include "http/purge.h"
 
 #include <errno.h>
 #include <urcu-qsbr.h>
@@ -97,39 +96,43 @@ static void answer_health(struct admin_answer *ret)
     answer_write(ret, 200, "application/json", write_string, alive);
 }
 
-static void write_purged(struct text *out, void *arg)
+/* What is to be purged; the listener carries it out and answers when the purge is durable and known elsewhere. */
+static void answer_purge(const struct http_request *request, struct admin_answer *ret)
 {
-    const uint64_t *objects = arg;
+    static const struct {
+        struct view name, kind;
+    } kinds[] = {
+        { { "url", 3 }, { "url", 3 } },   { { "prefix", 6 }, { "prefix", 6 } }, { { "tag", 3 }, { "tag", 3 } },
+        { { "host", 4 }, { "host", 4 } }, { { "group", 5 }, { "group", 5 } },
+    };
+    struct text target = text_make(heap_alloc(TARGET_MAX), TARGET_MAX);
+    struct view kind = answer_flag(request, VIEW("all")) ? VIEW("all") : VIEW_NONE;
+    unsigned said = kind.len ? 1 : 0;
 
-    text_char(out, '{');
-    json_u64(out, "purged", *objects);
-    text_lit(out, "}\n");
-}
-
-static void answer_purge(struct admin *admin, const struct http_request *request, struct admin_answer *ret)
-{
-    char memory[TARGET_MAX];
-    struct text target = TEXT_ON(memory);
-    struct purge purge = { .soft = answer_flag(request, VIEW("soft")) };
-    bool url = answer_param(request, VIEW("url"), &target),
-         prefix = !url && answer_param(request, VIEW("prefix"), &target);
-    bool all = answer_flag(request, VIEW("all"));
-    uint64_t objects = 0;
-    int r;
-
-    if (url + prefix + all != 1 || ((url || prefix) && (target.len == 0 || target.overflow))) {
-        answer_error(ret, 400, "say what to purge: one of url=, prefix= or all=1");
+    if (!target.ptr) {
+        answer_error(ret, 503, "out of memory");
         return;
     }
-    purge.kind = url ? PURGE_URL : prefix ? PURGE_PREFIX : PURGE_ALL;
-    purge.target = text_view(&target);
-    r = purge_run(admin->server, &purge, &objects);
-    if (r == -EINVAL)
-        answer_error(ret, 400, "not a URL: give an absolute http(s) URL, or a path beginning with / for every host");
-    else if (r < 0)
-        answer_error(ret, 503, "out of memory");
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+        if (!answer_param(request, kinds[i].name, &target))
+            continue;
+        kind = kinds[i].kind;
+        said++;
+    }
+    ret->purge = said == 1 && !target.overflow &&
+                 purge_event_make(kind, text_view(&target), answer_flag(request, VIEW("soft")), &ret->event) == 0;
+    if (ret->purge) {
+        ret->body = text_view(&target);
+        return;
+    }
+    heap_free(target.ptr);
+    if (said != 1)
+        answer_error(ret, 400, "say what to purge: one of url=, prefix=, tag=, host=, group= or all=1");
     else
-        answer_write(ret, 200, "application/json", write_purged, &objects);
+        answer_error(
+            ret, 400,
+            "no such target: url and prefix want an absolute http(s) URL, or a path beginning with / for every host; a "
+            "tag has no spaces or commas; a host has no path; a group is an origin, a space and the name");
 }
 
 enum page {
@@ -175,7 +178,7 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
         return;
     case PAGE_TOP: admin_top(admin, loop, ret); return;
     case PAGE_WHY: admin_why(admin, loop, request, ret); return;
-    case PAGE_PURGE: answer_purge(admin, request, ret); return;
+    case PAGE_PURGE: answer_purge(request, ret); return;
     case PAGE_UPSTREAMS: admin_upstreams_page(admin, ret); return;
     case PAGE_BREAKER: admin_switch_breaker(admin, request, ret); return;
     case PAGE_HEALTH: answer_health(ret); return;

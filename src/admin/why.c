@@ -123,6 +123,23 @@ static int build_key(const struct why_page *page, const struct uri *uri, struct 
                      &request, out);
 }
 
+/* What was purged is taken out here as a request would do it: the page shows what a request finds. */
+static void find_variants(struct why_page *page)
+{
+    const struct server *server = page->admin->server;
+
+    page->entry = memory_find(server->memory, &page->key);
+    page->variants = page->entry ? memory_variants(page->entry) : (struct memory_variants){ 0 };
+    for (unsigned i = 0; i < page->variants.count; i++) {
+        struct object *object = memory_variant(page->variants, i);
+
+        if (marks_check(server->marks, object) == MARKS_HARD)
+            memory_drop_object(server->memory, object);
+    }
+    page->entry = memory_find(server->memory, &page->key);
+    page->variants = page->entry ? memory_variants(page->entry) : (struct memory_variants){ 0 };
+}
+
 static int look_up(struct why_page *page, struct text *key_memory)
 {
     const struct server *server = page->admin->server;
@@ -144,9 +161,8 @@ static int look_up(struct why_page *page, struct text *key_memory)
         return r;
     page->key_text = text_view(key_memory);
     page->key = key_of(page->key_text);
-    page->entry = memory_find(server->memory, &page->key);
+    find_variants(page);
     if (page->entry) {
-        page->variants = memory_variants(page->entry);
         until = memory_pass_until(page->entry);
         page->passing = until > (uint64_t)page->now_ms;
     }

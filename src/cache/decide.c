@@ -91,6 +91,8 @@ static struct decision decide_stored(const struct decide_input *input, const str
         return decision_make(input, VERDICT_REVALIDATE, WHY_GUARANTEE_ORIGIN);
     if (input->policy->guarantee == GUARANTEE_SESSION && input->session_behind)
         return decision_make(input, VERDICT_REVALIDATE, WHY_GUARANTEE_SESSION);
+    if (input->doubt)
+        return decision_make(input, VERDICT_REVALIDATE, WHY_DOUBT);
     if (flags_of(input->stored) & OBJECT_NO_CACHE)
         return decision_make(input, VERDICT_REVALIDATE, WHY_NO_CACHE);
     unmet = wish_unmet(input, wishes);

@@ -30,6 +30,7 @@ struct decide_input {
     bool other_variants;         /* with NULL: the key is known, this variant is not */
     bool passing;                /* a pass marker stands for this key */
     bool session_behind;         /* GUARANTEE_SESSION: the client has seen newer than what is stored */
+    bool doubt;                  /* purges may have been missed */
     enum http_method method;
     const struct cache_control *request; /* cache_control_parse_request() */
     const struct decide_policy *policy;

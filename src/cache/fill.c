@@ -84,6 +84,8 @@ static struct fill *fill_new(const struct fill_request *from, struct loop *loop,
     fill->completing = from->completing;
     fill->background = from->background;
     fill->shared = from->shared;
+    fill->purge_pos = marks_position(from->context->marks);
+    fill->leased = from->leased;
     fill->request_ms = clock_wall_ms();
     fill->started_us = clock_mono_us();
     fill->refs = 1; /* the owner's, until the exchange is closed */
@@ -131,7 +133,8 @@ static int enlist(struct fill *fill, const struct fill_request *from)
     LIST_EACH (link, &shard->fills) {
         struct fill *other = CONTAINER_OF(link, struct fill, link);
 
-        if (from->shared && other->shared && key_eq(&other->key, &from->key) && fill_fits(other, from->request))
+        if (from->shared && other->shared && key_eq(&other->key, &from->key) && fill_is_current(other) &&
+            fill_fits(other, from->request))
             r = -EALREADY;
     }
     if (r == 0 && from->shared && (entry = memory_find(from->context->memory, &from->key))) {
@@ -245,6 +248,9 @@ static void note_end(struct fill *fill, enum fill_phase phase)
 static void finish(struct fill *fill, enum fill_phase phase)
 {
     fill_unlist(fill);
+    fill_spill_end(fill, phase == FILL_DONE);
+    if (fill->leased)
+        ladder_release(fill->context.ladder, fill->task.loop, &fill->key);
     pthread_mutex_lock(&fill->lock);
     note_end(fill, phase);
     fill->phase = phase;
@@ -274,25 +280,39 @@ static void set_why(struct fill *fill, enum why why)
     pthread_mutex_unlock(&fill->lock);
 }
 
+/* A write or a purge sets `doomed` before it drops: whoever looks after storing drops what came too late for that. */
+void fill_keep_object(struct fill *fill, struct object *object, bool confirmed)
+{
+    const struct fill_context *context = &fill->context;
+    struct loop *loop = fill->task.loop;
+    enum memory_refusal refusal;
+
+    if (memory_put(context->memory, object, &refusal) < 0)
+        set_why(fill, refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED);
+    if (context->ladder && !atomic_load(&fill->doomed)) {
+        ladder_put(context->ladder, loop, object, &fill->policy->ladder, confirmed, fill->leased);
+        fill->leased = false;
+    }
+    if (!atomic_load(&fill->doomed))
+        return;
+    memory_drop_object(context->memory, object);
+    if (context->ladder)
+        ladder_drop(context->ladder, loop, &fill->key);
+}
+
 static void store(struct fill *fill)
 {
     struct object *object = fill->object, *compact;
-    enum memory_refusal refusal;
 
     if (!fill->storing)
         return;
-    if (atomic_load(&fill->doomed)) {
+    if (atomic_load(&fill->doomed) || marks_check(fill->context.marks, object) == MARKS_HARD) {
         set_why(fill, WHY_PURGED);
         return;
     }
     object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
     compact = object_compact(object);
-    if (compact)
-        object = compact; /* readers go on with the original */
-    if (memory_put(fill->context.memory, object, &refusal) < 0)
-        set_why(fill, refusal == MEMORY_TOO_LARGE ? WHY_TOO_LARGE : WHY_NOT_ADMITTED);
-    else if (atomic_load(&fill->doomed)) /* a purge since the look above found nothing to drop */
-        memory_drop_object(fill->context.memory, object);
+    fill_keep_object(fill, compact ? compact : object, false); /* readers go on with the original */
     object_unref(compact);
 }
 
@@ -321,12 +341,15 @@ static uint64_t slowest_reader(struct fill *fill)
     return least;
 }
 
-/* The object outgrew its storage: those who read it get the rest, at the pace of the slowest; nobody new joins. */
+/* The object outgrew memory: it goes on to disk, where there is one. Those who read it get the rest, at the pace of the slowest;
+ * nobody new joins. */
 static void stop_storing(struct fill *fill, enum why why)
 {
+    bool small = atomic_load(&fill->object->body_len) <= fill->policy->max_object;
+
     fill_unlist(fill);
     fill->storing = false;
-    set_why(fill, why);
+    set_why(fill, small && fill_spill_begin(fill) ? WHY_NONE : why);
     atomic_fetch_or(&fill->object->flags, OBJECT_TRANSIENT);
 }
 
@@ -336,8 +359,12 @@ static bool may_grow(struct fill *fill)
 {
     uint64_t have = atomic_load_explicit(&fill->object->body_len, memory_order_relaxed), least;
 
-    if (fill->storing && have > fill->policy->max_object)
+    if (fill->storing && have > MIN(fill->policy->memory_max, fill->policy->max_object))
         stop_storing(fill, WHY_TOO_LARGE);
+    if (fill->spill && have > fill->policy->max_object)
+        fill_spill_end(fill, false);
+    if (!fill_spill_feed(fill))
+        return false;
     if (fill->storing)
         return true;
     pthread_mutex_lock(&fill->lock);
@@ -346,6 +373,7 @@ static bool may_grow(struct fill *fill)
     least = slowest_reader(fill);
     if (least == UINT64_MAX || have - MIN(have, least) < fill->context.window)
         atomic_store(&fill->stalled, false);
+    least = MIN(least, fill_spill_passed(fill));
     if (least != UINT64_MAX)
         object_trim(fill->object, &fill->trimmed, least);
     pthread_mutex_unlock(&fill->lock);
@@ -393,7 +421,7 @@ static void pump(struct fill *fill)
         budget -= (size_t)got;
         moved = true;
     }
-    if (got == 0) {
+    if (got == 0 && fill_spill_feed(fill)) {
         complete(fill);
         return;
     }
@@ -439,13 +467,14 @@ static bool unwanted(struct fill *fill)
     bool alone;
 
     /* Fetched for the cache: done with when it turns out that the cache cannot have it. */
-    if (fill->background && (fill->phase == FILL_WAITING || fill->storing))
+    if (fill->background && (fill->phase == FILL_WAITING || fill->storing || fill->spill))
         return false;
     if (fill->shard)
         pthread_mutex_lock(&fill->shard->lock);
     pthread_mutex_lock(&fill->lock);
     alone = fill->reader_count == 0;
-    if (alone && fill->phase == FILL_BODY && fill->storing && exchange_body_left(fill->x) <= NEARLY_COMPLETE)
+    if (alone && fill->phase == FILL_BODY && (fill->storing || fill->spill) &&
+        exchange_body_left(fill->x) <= NEARLY_COMPLETE)
         alone = false;
     if (alone && fill->shard)
         list_remove(&fill->link); /* under its lock: nobody can have joined in between */

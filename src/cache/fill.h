@@ -32,6 +32,12 @@ struct fill_keep {
 struct fill_context {
     struct memory *memory;
     struct fill_table *table;
+    struct ladder *ladder; /* NULL: nothing below memory */
+    struct disk *disk;     /* for bodies too large for memory; NULL: none */
+    struct marks *marks;
+    /* A write at the origin concerns more than one key. `everywhere`: other nodes should hear of it. */
+    void (*purge)(void *arg, struct loop *loop, const struct mark *mark, bool everywhere);
+    void *purge_arg;
     uint64_t window; /* bytes a body that is not stored may run ahead of its slowest reader */
 };
 
@@ -88,6 +94,7 @@ struct fill_request {
     bool background;                    /* nobody reads: revalidation */
     bool upgrade;
     bool want_interim;
+    bool leased; /* other nodes wait for what this fetch brings */
 };
 
 /* Starts a fill on `task`'s loop. With `background`, *ret_reader is NULL. 0; -EALREADY when a shared fill for the key
@@ -96,7 +103,8 @@ struct fill_request {
 int fill_start(const struct fill_request *request, struct task *task, struct fill_reader **ret_reader);
 
 enum fill_joined { FILL_JOINED, FILL_NONE, FILL_CROWDED, FILL_NO_MEMORY };
-/* Joins a fill in flight for `key` whose response fits `request` as far as that is known (Vary). */
+/* Joins a fill in flight for `key` whose response fits `request` as far as that is known (Vary), and which no purge since it
+ * started could concern. */
 enum fill_joined fill_join(struct fill_table *table, const struct key *key, const struct http_request *request,
                            unsigned waiters_max, struct task *task, struct fill_reader **ret_reader);
 /* True when a shared fill for the key is under way. */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "cache/conditional.h"
+#include "cache/tags.h"
 #include "cache/vary.h"
 #include "proto/date.h"
 #include "proto/etag.h"
@@ -60,18 +61,6 @@ static void head_write(struct text *out, const struct http_response *response, c
     }
 }
 
-static void tags_write(struct text *out, const struct fields *fields)
-{
-    static const enum field_id sources[] = { FIELD_CACHE_TAG, FIELD_SURROGATE_KEY };
-
-    for (size_t i = 0; i < ARRAY_LEN(sources); i++)
-        for (const struct field *f = fields_get(fields, sources[i]); f; f = fields_next(fields, f)) {
-            if (out->len)
-                text_char(out, ' ');
-            text_put(out, f->value);
-        }
-}
-
 /* Makes the object a response will live in, without its body. `buffer` is scratch for the texts. */
 static struct object *object_make(struct fill *fill, const struct http_response *response,
                                   const struct freshness *freshness, const struct head_rules *rules, struct view vary,
@@ -85,10 +74,11 @@ static struct object *object_make(struct fill *fill, const struct http_response 
     head_write(buffer, response, rules, &etag);
     head_len = buffer->len;
     if (rules->storing)
-        tags_write(&(struct text){ .ptr = buffer->ptr + head_len, .cap = buffer->cap - head_len }, &response->fields);
+        tags_put(buffer, &response->fields);
     if (buffer->overflow)
         return NULL;
     parts.head = view_make(buffer->ptr, head_len);
+    parts.tags = view_make(buffer->ptr + head_len, buffer->len - head_len);
     parts.etag_at = etag.ptr ? (size_t)(etag.ptr - buffer->ptr) : 0;
     parts.etag_len = etag.len;
     if (response->body == BODY_LENGTH)
@@ -98,6 +88,7 @@ static struct object *object_make(struct fill *fill, const struct http_response 
         return NULL;
     object->status = rules->whole ? 200 : response->status;
     object->method = (uint16_t)fill->request.method;
+    atomic_store(&object->purge_pos, fill->purge_pos);
     object->times = freshness->times;
     object->flags = freshness->object_flags | (rules->storing ? 0 : (unsigned)OBJECT_TRANSIENT);
     if (fields_has(&fill->request.fields, FIELD_AUTHORIZATION))
@@ -113,28 +104,9 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
 /* ---- invalidation (RFC 9111 §4.4) ---- */
 
-/* Where cookies or headers enter the key, one URL has many keys: they are found by the URL. */
-static enum memory_visit drop_same_url(struct object *object, void *arg)
-{
-    return view_eq(object_url(object), *(const struct view *)arg) ? MEMORY_DROP : MEMORY_KEEP;
-}
-
-static bool is_same_url(struct view url, void *arg)
-{
-    return view_eq(url, *(const struct view *)arg);
-}
-
-static void invalidate_url(struct fill *fill, struct view url)
-{
-    unsigned cursor = 0;
-
-    fill_table_doom_matching(fill->context.table, is_same_url, &url);
-    while (memory_each(fill->context.memory, &cursor, drop_same_url, &url))
-        ;
-}
-
 static void invalidate(struct fill *fill, struct view path_and_query)
 {
+    const struct fill_context *context = &fill->context;
     const struct cache_policy *policy = fill->policy;
     struct view authority = fill->request.authority;
     size_t cap = path_and_query.len + authority.len + policy->scope.len + policy->key.host.len + 256;
@@ -144,14 +116,39 @@ static void invalidate(struct fill *fill, struct view path_and_query)
 
     if (text.ptr && key_build_url(&policy->key, policy->scope, fill->scheme, authority, path, query, &text) == 0) {
         key = key_of(text_view(&text));
-        fill_table_doom(fill->context.table, &key);
-        memory_drop(fill->context.memory, &key);
+        fill_table_doom(context->table, &key);
+        memory_drop(context->memory, &key);
+        if (context->ladder)
+            ladder_drop(context->ladder, fill->task.loop, &key);
     }
     text.len = 0;
+    /* Where cookies or headers enter the key, one URL has many keys: a mark reaches them all. */
     if (text.ptr && (policy->key.cookie_count || policy->key.header_count) &&
         key_url(&policy->key, fill->scheme, authority, path, query, &text) == 0)
-        invalidate_url(fill, text_view(&text));
+        context->purge(context->purge_arg, fill->task.loop,
+                       &(struct mark){ .kind = MARK_URL, .text = text_view(&text) }, false);
     heap_free(text.ptr);
+}
+
+/* RFC 9875 §3: the groups of this origin that a write names are purged, on every node. */
+static void invalidate_groups(struct fill *fill, const struct http_response *response)
+{
+    const struct fill_context *context = &fill->context;
+    size_t cap = 2 * exchange_head_bytes(fill->x).len + fill->url.len + 64;
+    struct text memory = text_make(heap_alloc(cap), cap);
+    struct text names_memory = text_make(memory.ptr, memory.ptr ? cap / 2 : 0);
+    struct view names[GROUPS_MAX];
+    size_t count = tags_invalidated(&response->fields, &names_memory, names);
+
+    for (size_t i = 0; i < count; i++) {
+        struct text mark = text_make(memory.ptr + cap / 2, cap - cap / 2);
+
+        marks_group_mark(&mark, fill->url, names[i]);
+        if (!mark.overflow)
+            context->purge(context->purge_arg, fill->task.loop,
+                           &(struct mark){ .kind = MARK_GROUP, .text = text_view(&mark) }, true);
+    }
+    heap_free(memory.ptr);
 }
 
 static void invalidate_after_write(struct fill *fill, const struct http_response *response)
@@ -165,6 +162,8 @@ static void invalidate_after_write(struct fill *fill, const struct http_response
     if (fill->request.query.ptr)
         target.len = (size_t)(fill->request.query.ptr + fill->request.query.len - target.ptr);
     invalidate(fill, target);
+    if (fields_find(&response->fields, VIEW("Cache-Group-Invalidation")))
+        invalidate_groups(fill, response);
     for (size_t i = 0; i < ARRAY_LEN(named); i++)
         if (fields_has(&response->fields, named[i]) &&
             location_same_origin(fields_value(&response->fields, named[i]), fill->scheme, fill->request.authority,
@@ -227,9 +226,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     object_share_body(object, fill->stored);
     atomic_fetch_or(&object->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN | (stored->flags & OBJECT_PARTIAL));
     if (!atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
-        memory_put(fill->context.memory, object, NULL);
-        if (atomic_load(&fill->doomed))
-            memory_drop_object(fill->context.memory, object);
+        fill_keep_object(fill, object, true);
     } else {
         memory_drop_object(fill->context.memory, fill->stored);
     }
@@ -280,6 +277,15 @@ static void mark_pass(struct fill *fill, enum why why)
     memory_mark_pass(fill->context.memory, &fill->key, (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
 }
 
+/* Variants go to disk under keys that must be read first: only what memory holds whole can wait for that. */
+static uint64_t storage_max(const struct fill *fill, struct view vary)
+{
+    uint64_t memory = MIN(fill->policy->memory_max, memory_object_max(fill->context.memory));
+    bool disk = fill->context.disk && fill->policy->ladder.disk != LADDER_DISK_OFF && vary.len == 0;
+
+    return MIN(fill->policy->max_object, disk ? UINT64_MAX : memory);
+}
+
 static enum why judge(struct fill *fill, const struct http_response *response, const struct freshness *freshness,
                       struct text *vary, struct text *values)
 {
@@ -306,8 +312,7 @@ static enum why judge(struct fill *fill, const struct http_response *response, c
     }
     if (!vary_values(text_view(vary), &fill->request.fields, values))
         return WHY_VARY_LIMIT;
-    if (response->body == BODY_LENGTH &&
-        response->content_length > MIN(fill->policy->max_object, memory_object_max(fill->context.memory)))
+    if (response->body == BODY_LENGTH && response->content_length > storage_max(fill, text_view(vary)))
         return WHY_TOO_LARGE;
     if (atomic_load(&fill->doomed))
         return WHY_PURGED;
@@ -371,11 +376,11 @@ static void open_object(struct fill *fill, const struct http_response *response,
 void fill_decide(struct fill *fill)
 {
     const struct http_response *response = exchange_head(fill->x);
-    size_t cap = exchange_head_bytes(fill->x).len + HEAD_SLACK;
+    size_t cap = 2 * exchange_head_bytes(fill->x).len + HEAD_SLACK; /* the head, and tags out of it */
     struct text buffer;
 
     if (fill->stored)
-        cap = 2 * (cap + object_head(fill->stored).len) + HEAD_SLACK;
+        cap = 2 * (cap + object_head(fill->stored).len) + HEAD_SLACK; /* merged, then as the new object's */
     buffer = text_make(heap_alloc(cap), cap);
     pthread_mutex_lock(&fill->lock);
     fill->status = response->status;

@@ -95,6 +95,11 @@ void fill_unlist(struct fill *fill)
     pthread_mutex_unlock(&fill->shard->lock);
 }
 
+bool fill_is_current(const struct fill *fill)
+{
+    return marks_unmoved_for(fill->context.marks, fill->purge_pos, fill->url);
+}
+
 /* ---- readers ---- */
 
 /* Runs on the reader's loop. */
@@ -206,7 +211,7 @@ enum fill_joined fill_join(struct fill_table *table, const struct key *key, cons
     LIST_EACH (link, &shard->fills) {
         struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
-        if (!fill->shared || !key_eq(&fill->key, key))
+        if (!fill->shared || !key_eq(&fill->key, key) || !fill_is_current(fill))
             continue;
         result = join_locked(fill, request, waiters_max, task, ret_reader);
         if (result != FILL_NONE)
@@ -225,7 +230,7 @@ bool fill_in_flight(struct fill_table *table, const struct key *key)
     LIST_EACH (link, &shard->fills) {
         const struct fill *fill = CONTAINER_OF(link, struct fill, link);
 
-        found = found || (fill->shared && key_eq(&fill->key, key));
+        found = found || (fill->shared && key_eq(&fill->key, key) && fill_is_current(fill));
     }
     pthread_mutex_unlock(&shard->lock);
     return found;

@@ -38,6 +38,9 @@ struct fill {
     struct object *stored;
     int64_t request_ms; /* wall clock when it started */
     uint64_t started_us;
+    uint64_t purge_pos; /* sampled before the request leaves */
+    bool leased;        /* until something was kept, or given up */
+    struct spill *spill;
     bool completing, background;
     bool storing;        /* the object is still meant for the cache */
     atomic_bool stalled; /* waits for the slowest reader */
@@ -68,6 +71,8 @@ struct fill {
 struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *key);
 /* Does a response that is arriving fit this request? Unknown until its head is here: then yes, for now. */
 bool fill_fits(struct fill *fill, const struct http_request *request);
+/* No purge since it started could concern it: who asks now may have its answer. */
+bool fill_is_current(const struct fill *fill);
 /* Nobody new can join; under no lock. */
 void fill_unlist(struct fill *fill);
 /* Frees when `refs` drops to 0; called with fill.lock held, which is released. */
@@ -81,3 +86,16 @@ bool fill_add_interim(struct fill *fill, struct view head);
 /* The response head arrived: decides the outcome (fill_head.c). Left undecided, with fill.error set, when the response is of
  * no use: the fill has failed. */
 void fill_decide(struct fill *fill);
+/* Keeps the complete object in memory and below, unless a write or a purge came in between. */
+void fill_keep_object(struct fill *fill, struct object *object, bool confirmed);
+
+/* fill_spill.c: a body that is too large for memory is written to disk while it passes by. */
+
+/* From the body's first byte, which must still be here. False: not to be had now. */
+bool fill_spill_begin(struct fill *fill);
+/* Hands over what has arrived. False: the disk is behind, the fill's task will be woken. */
+bool fill_spill_feed(struct fill *fill);
+/* Body bytes that are no longer needed for it; UINT64_MAX without one. */
+uint64_t fill_spill_passed(const struct fill *fill);
+/* Ends it; `complete`: the body is whole. Harmless without one. */
+void fill_spill_end(struct fill *fill, bool complete);

@@ -38,7 +38,7 @@ struct marks {
     _Atomic uint64_t position, floor;
     _Atomic uint64_t all_hard, all_soft, tagged; /* newest mark of everything; of tags and groups */
     _Atomic uint64_t newest[MARK_KINDS];         /* newest mark of a kind: what was never used is not probed */
-    atomic_bool doubt;
+    atomic_bool doubt, doubt_database;
     unsigned mask, limit;
     struct table tables[2];
     unsigned young;
@@ -198,9 +198,10 @@ void marks_restore(struct marks *marks, const struct mark *mark, uint64_t positi
     pthread_mutex_unlock(&marks->lock);
 }
 
-void marks_start_at(struct marks *marks, uint64_t position)
+void marks_start_at(struct marks *marks, uint64_t position, uint64_t floor)
 {
     pthread_mutex_lock(&marks->lock);
+    raise_to(&marks->floor, floor);
     raise_to(&marks->position, position);
     pthread_mutex_unlock(&marks->lock);
 }
@@ -317,13 +318,8 @@ static enum mark_verdict check_since(struct marks *marks, struct object *object,
 enum mark_verdict marks_check(struct marks *marks, struct object *object)
 {
     uint64_t since = atomic_load_explicit(&object->purge_pos, memory_order_acquire);
-    enum mark_verdict verdict = MARKS_CLEAR;
 
-    if (since < marks_position(marks))
-        verdict = check_since(marks, object, since);
-    if (verdict == MARKS_CLEAR && atomic_load_explicit(&marks->doubt, memory_order_relaxed))
-        return MARKS_SOFT;
-    return verdict;
+    return since < marks_position(marks) ? check_since(marks, object, since) : MARKS_CLEAR;
 }
 
 bool marks_unmoved_for(struct marks *marks, uint64_t position, struct view url)
@@ -398,6 +394,17 @@ void marks_set_bus_floor(struct marks *marks, uint64_t bus)
 void marks_set_doubt(struct marks *marks, bool doubt)
 {
     atomic_store(&marks->doubt, doubt);
+}
+
+void marks_set_doubt_database(struct marks *marks, bool doubt)
+{
+    atomic_store(&marks->doubt_database, doubt);
+}
+
+bool marks_in_doubt(const struct marks *marks)
+{
+    return atomic_load_explicit(&marks->doubt, memory_order_relaxed) ||
+           atomic_load_explicit(&marks->doubt_database, memory_order_relaxed);
 }
 
 /* ---- groups ---- */

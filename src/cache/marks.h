@@ -48,8 +48,8 @@ uint64_t marks_position(const struct marks *marks);
 uint64_t marks_add(struct marks *marks, const struct mark *mark, uint64_t bus);
 /* At start: a mark as it was, in the order of positions. */
 void marks_restore(struct marks *marks, const struct mark *mark, uint64_t position, uint64_t bus);
-/* Positions start behind this one (what is stored elsewhere may carry it). */
-void marks_start_at(struct marks *marks, uint64_t position);
+/* Positions start behind this one (what is stored elsewhere may carry it); marks up to `floor` are not known one by one. */
+void marks_start_at(struct marks *marks, uint64_t position, uint64_t floor);
 
 /* Is this response still what it was? Moves its position forward when nothing concerns it, and sets soft_purged for a soft
  * mark. Any thread; two compares when no mark came since the last look. */
@@ -63,8 +63,12 @@ bool marks_unmoved_for(struct marks *marks, uint64_t position, struct view url);
 uint64_t marks_bus_at(struct marks *marks, uint64_t position);
 /* Nothing is known here of bus marks up to this one: copies from before it are not trusted. */
 void marks_set_bus_floor(struct marks *marks, uint64_t bus);
-/* Until it is called with false, everything stored counts as soft purged: the node has been away and does not know yet. */
+/* The node has been away and does not know yet what was purged meanwhile: until it does, nothing stored is used without the
+ * origin's word. */
 void marks_set_doubt(struct marks *marks, bool doubt);
+/* The same for purges that come from a database: either is enough. */
+void marks_set_doubt_database(struct marks *marks, bool doubt);
+bool marks_in_doubt(const struct marks *marks);
 
 /* Appends a group's name as an item of object_tags(): no other tag looks like it. */
 struct text;

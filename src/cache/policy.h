@@ -5,6 +5,7 @@
 #include "cache/decide.h"
 #include "cache/freshness.h"
 #include "cache/key.h"
+#include "cache/ladder.h"
 #include "cache/storable.h"
 
 struct cache_policy {
@@ -13,6 +14,8 @@ struct cache_policy {
     struct freshness_policy freshness;
     struct storable_policy storable;
     struct decide_policy decide;
-    uint64_t max_object;    /* body bytes */
-    int64_t pass_marker_ms; /* how long "not cacheable" is remembered for a key */
+    struct ladder_rule ladder; /* where below memory it is kept */
+    uint64_t max_object;       /* body bytes; what is larger is passed on */
+    uint64_t memory_max;       /* body bytes; larger ones go to disk only, where there is one */
+    int64_t pass_marker_ms;    /* how long "not cacheable" is remembered for a key */
 };

@@ -31,6 +31,7 @@
     X(GUARANTEE_ORIGIN, "guarantee-origin", "request") \
     X(GUARANTEE_SESSION, "guarantee-session", "request") \
     X(STALE_BOUND, "stale-bound", "stale") \
+    X(DOUBT, "in-doubt", "stale") \
     /* why a response is not stored */ \
     X(NO_STORE, "no-store", "miss") \
     X(REQUEST_NO_STORE, "request-no-store", "request") \

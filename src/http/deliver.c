@@ -50,7 +50,8 @@ enum flow deliver_flush(struct req *r)
         }
     }
     if (d->queued_body && r->object) {
-        object_advance(r->object, &d->cursor, d->queued_body);
+        if (!r->object->external)
+            object_advance(r->object, &d->cursor, d->queued_body);
         d->part_sent += d->queued_body;
         if (r->reader)
             fill_passed(r->reader, d->queued_body);
@@ -285,10 +286,31 @@ static bool range_answer(struct req *r, struct text *tail)
     return true;
 }
 
+/* The head was found, but the body under it has been recycled meanwhile: that is a miss. */
+static enum flow deliver_gone(struct req *r)
+{
+    if (r->restarts++ > 0)
+        return reply_error(r, 503, "the stored body was lost while it was looked for");
+    memory_drop_object(r->hl->server->memory, r->object);
+    if (r->object_held)
+        object_unref(r->object);
+    object_unref(r->raised.object);
+    object_unref(r->stored);
+    fill_leave(r->reader);
+    r->object_held = r->from_cache = false;
+    r->object = r->raised.object = r->stored = NULL;
+    r->reader = NULL;
+    r->no_collapse = true;
+    r->step = STEP_LOOKUP;
+    return FLOW_CONTINUE;
+}
+
 enum flow deliver_object(struct req *r)
 {
     struct text tail = text_make(arena_alloc(&r->arena, 2048), 2048);
 
+    if (r->object->external && !r->disk_stream && deliver_disk_open(r) < 0)
+        return deliver_gone(r);
     r->step = STEP_DELIVER;
     r->close = r->close || (r->request.body != BODY_NONE && !r->body_done);
     if (!tail.ptr)
@@ -349,6 +371,7 @@ static enum more queue_runs(struct req *r, struct part *part)
     struct fill_view look = { 0 };
     struct iovec runs[DELIVERY_SEGMENTS - 6];
     struct text frame = TEXT_ON(d->frame);
+    struct view run;
     uint64_t left = part->len == UINT64_MAX ? UINT64_MAX : part->len - d->part_sent, bytes = 0;
     uint64_t offset = part->first + d->part_sent - r->object->body_first;
     int count;
@@ -358,15 +381,26 @@ static enum more queue_runs(struct req *r, struct part *part)
         fill_look(r->reader, &look);
     if (left == 0)
         return MORE_END;
-    if (r->reader) {
+    if (r->reader && !r->object->external) {
         skip_to(r, offset);
         if (d->cursor.offset < offset)
             return source_state(r, &look);
     }
-    object_seek(r->object, &d->cursor, offset);
-    count = object_peekv(r->object, &d->cursor, runs, (int)ARRAY_LEN(runs), MIN(left, WRITE_MAX));
-    if (count == 0)
-        return source_state(r, &look);
+    if (r->object->external) {
+        ssize_t got = left == UINT64_MAX && offset >= r->object->complete_len
+                          ? 0
+                          : deliver_disk_read(r, offset, MIN(left, WRITE_MAX), &run);
+
+        if (got <= 0)
+            return got == -EAGAIN ? MORE_LATER : got < 0 ? MORE_BROKEN : MORE_END;
+        runs[0] = (struct iovec){ .iov_base = (char *)(uintptr_t)run.ptr, .iov_len = (size_t)got };
+        count = 1;
+    } else {
+        object_seek(r->object, &d->cursor, offset);
+        count = object_peekv(r->object, &d->cursor, runs, (int)ARRAY_LEN(runs), MIN(left, WRITE_MAX));
+        if (count == 0)
+            return source_state(r, &look);
+    }
     for (int i = 0; i < count; i++)
         bytes += runs[i].iov_len;
     if (d->framing == BODY_CHUNKED) {

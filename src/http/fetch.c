@@ -2,8 +2,6 @@
  * pass looks at the fill again and decides again. */
 #include "http/conn.h"
 
-#include "cache/vary.h"
-
 #include <errno.h>
 
 #define RESTARTS_MAX 4
@@ -95,6 +93,8 @@ static int start(struct req *r)
     r->private_fetch = !r->decision.may_collapse || r->no_collapse || r->request.body != BODY_NONE ||
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
     request.shared = !r->private_fetch;
+    request.leased = r->raised.leased;
+    r->raised.leased = false;
     request.upgrade = r->private_fetch && wants_upgrade(r);
     request.completing = r->stored && !r->unconditional && r->stored->flags & OBJECT_PARTIAL &&
                          r->stored->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE);
@@ -150,15 +150,6 @@ static enum flow relay_interims(struct req *r, const struct fill_view *look)
     return r->out.count ? deliver_flush(r) : FLOW_CONTINUE;
 }
 
-static bool object_fits(struct req *r, const struct object *object)
-{
-    not_zeroed char memory[2048];
-    struct text values = TEXT_ON(memory);
-
-    return object_vary_names(object).len == 0 || (vary_values(object_vary_names(object), &r->request.fields, &values) &&
-                                                  view_eq(text_view(&values), object_vary_values(object)));
-}
-
 /* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */
 static bool fall_back(struct req *r, uint16_t status)
 {
@@ -171,7 +162,7 @@ static bool fall_back(struct req *r, uint16_t status)
     };
     struct decision decision;
 
-    if (!r->stored || r->stored->flags & OBJECT_PARTIAL)
+    if (!r->stored || r->stored->flags & OBJECT_PARTIAL || marks_check(r->hl->server->marks, r->stored) == MARKS_HARD)
         return false;
     decision = decide_on_error(&input, status);
     if (decision.verdict != VERDICT_STALE_SERVE)

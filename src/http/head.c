@@ -13,7 +13,8 @@ static void cache_status(struct req *r, struct text *t)
     if (r->from_cache) {
         text_lit(t, "hit; ttl=");
         text_i64(t, r->decision.ttl_ms >= 0 ? r->decision.ttl_ms / 1000 : -((-r->decision.ttl_ms + 999) / 1000));
-        text_lit(t, "; detail=memory");
+        text_lit(t, "; detail=");
+        text_put(t, rung_name(r->rung));
     } else if (r->forwarded) {
         text_lit(t, "fwd=");
         text_put(t, fwd.len ? fwd : VIEW("miss"));
@@ -55,6 +56,10 @@ static void server_timing(struct req *r, struct text *t)
     bool first = true;
 
     text_lit(t, "Server-Timing: ");
+    if (r->raised.disk_us)
+        timing_member(t, VIEW("disk"), r->raised.disk_us, &first);
+    if (r->raised.shared_us)
+        timing_member(t, VIEW("shared"), r->raised.shared_us, &first);
     if (r->reader) {
         const struct exchange_timing *timing = fill_timing(r->reader);
 

@@ -1,12 +1,9 @@
-/* The request's loop over its steps, and the steps that need no waiting: route, admit, look up, finish. */
+/* The request's loop over its steps, and the steps that need no waiting: route, admit, finish. */
 #include "http/req.h"
 
 #include "base/clock.h"
 #include "base/heap.h"
-#include "cache/conditional.h"
-#include "cache/vary.h"
 #include "http/conn.h"
-#include "http/purge.h"
 
 #include <errno.h>
 
@@ -15,9 +12,9 @@ typedef enum flow step_function(struct req *r);
 enum flow req_run(struct req *r)
 {
     static step_function *const steps[STEP_COUNT] = {
-        [STEP_ROUTE] = step_route,   [STEP_ADMIT] = step_admit,     [STEP_LOOKUP] = step_lookup,
-        [STEP_FETCH] = step_fetch,   [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel,
-        [STEP_FINISH] = step_finish,
+        [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,   [STEP_PURGE] = step_purge,
+        [STEP_LOOKUP] = step_lookup,   [STEP_CLIMB] = step_climb,   [STEP_FETCH] = step_fetch,
+        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_FINISH] = step_finish,
     };
     enum flow flow;
 
@@ -49,6 +46,12 @@ bool req_hold(struct req *r)
 void req_release(struct req *r)
 {
     fill_leave(r->reader);
+    ladder_leave(&r->climb);
+    if (r->raised.leased)
+        ladder_release(r->hl->server->ladder, r->hl->loop, &r->key);
+    purge_job_leave(r->purge);
+    disk_stream_close(r->disk_stream);
+    object_unref(r->raised.object);
     if (r->tunnel_open)
         sock_close(&r->tunnel);
     if (r->object_held)
@@ -118,6 +121,8 @@ enum flow step_route(struct req *r)
         r->hl->server->admin(r->hl->server->admin_arg, r->hl->loop, &r->request, VIEW_NONE, r->conn->local, &answer);
         r->error_body = answer.body;
         r->allow = answer.allow;
+        if (answer.purge)
+            return purge_begin(r, &answer.event);
         return reply_text(r, answer.status, answer.content_type, answer.body);
     }
     if (r->request.method == METHOD_TRACE)
@@ -151,18 +156,15 @@ static bool via_names_us(struct req *r)
 /* PURGE drops every variant of its target (docs/http.md). */
 static enum flow purge_target(struct req *r)
 {
-    struct purge purge = { .kind = PURGE_URL };
-    uint64_t dropped;
+    struct purge_event event = { .kind = MARK_URL };
 
     r->why = WHY_PURGED;
     if (!option_cidrs_match(&r->config->purgers, r->client_address))
         return reply_error(r, 403, "PURGE is not allowed from this address");
     if (!req_make_url(r))
         return reply_error(r, 503, "out of memory");
-    purge.target = r->url;
-    if (purge_run(r->hl->server, &purge, &dropped) < 0)
-        return reply_error(r, 400, "the target cannot be purged");
-    return reply_text(r, 200, "application/json", dropped ? VIEW("{\"purged\":true}\n") : VIEW("{\"purged\":false}\n"));
+    event.target = r->url;
+    return purge_begin(r, &event);
 }
 
 enum flow step_admit(struct req *r)
@@ -185,161 +187,6 @@ enum flow step_admit(struct req *r)
     if (fields_has(&r->request.fields, FIELD_VIA) && via_names_us(r))
         return reply_error(r, 508, "loop detected: this request has been through this node");
     r->step = STEP_LOOKUP;
-    return FLOW_CONTINUE;
-}
-
-/* ---- LOOKUP and DECIDE ---- */
-
-static bool make_key(struct req *r)
-{
-    size_t cap =
-        r->request.path.len + r->request.query.len + 3 * r->request.authority.len + r->route->cache.scope.len + 512;
-    struct text text = text_make(arena_alloc(&r->arena, cap), cap);
-
-    if (!text.ptr || key_build(&r->route->cache.key, r->route->cache.scope, r->scheme, &r->request, &text) < 0)
-        return false;
-    r->key = key_of(text_view(&text));
-    return true;
-}
-
-bool req_make_url(struct req *r)
-{
-    size_t cap = r->request.path.len + r->request.query.len + r->request.authority.len + 64;
-    struct text text = text_make(arena_alloc(&r->arena, cap), cap);
-
-    if (!text.ptr ||
-        key_url(&r->route->cache.key, r->scheme, r->request.authority, r->request.path, r->request.query, &text) < 0)
-        return false;
-    r->url = text_view(&text);
-    return true;
-}
-
-/* Among variants that depend on request fields; apart from pick_variant() so that the common case needs no scratch memory. */
-static struct object *pick_by_vary(struct req *r, struct memory_variants variants)
-{
-    not_zeroed char memory[2048];
-    struct view done = VIEW_NONE;
-    struct text values = TEXT_ON(memory);
-    bool known = false;
-
-    for (unsigned i = 0; i < variants.count; i++) {
-        struct object *object = memory_variant(variants, i);
-
-        if (object_vary_names(object).len == 0)
-            return object;
-        if (!known || !view_eq(done, object_vary_names(object))) {
-            values.len = 0;
-            values.overflow = false;
-            known = vary_values(object_vary_names(object), &r->request.fields, &values);
-            done = object_vary_names(object);
-        }
-        if (known && view_eq(text_view(&values), object_vary_values(object)))
-            return object;
-        if (known &&
-            vary_same_but_language(object_vary_names(object), object_vary_values(object), text_view(&values)) &&
-            vary_language_match(head_value(object_head(object), FIELD_CONTENT_LANGUAGE), &r->request.fields))
-            return object;
-    }
-    return NULL;
-}
-
-/* The variant whose Vary values are this request's. Different variants may have different Vary names. */
-static struct object *pick_variant(struct req *r, struct memory_variants variants)
-{
-    struct object *newest = variants.count ? memory_variant(variants, 0) : NULL;
-
-    return !newest || object_vary_names(newest).len == 0 ? newest : pick_by_vary(r, variants);
-}
-
-/* A stored part answers only requests for ranges inside it. */
-static bool part_covers(struct req *r, const struct object *object)
-{
-    uint64_t first, last, end = object->body_first + atomic_load(&object->body_len);
-    struct view range = fields_value(&r->request.fields, FIELD_RANGE);
-
-    return r->request.method == METHOD_GET && range_parse_single(range, &first, &last) &&
-           range_if_range(fields_value(&r->request.fields, FIELD_IF_RANGE), object_etag(object),
-                          object->times.last_modified_s, object->times.date_s) &&
-           first >= object->body_first && MIN(last, object->complete_len - 1) < end && first < end;
-}
-
-static void decide_now(struct req *r, struct object *object, bool other, bool passing)
-{
-    struct decide_input input = {
-        .stored = object,
-        .other_variants = other,
-        .passing = passing,
-        .method = r->request.method,
-        .request = &r->cc,
-        .policy = &r->route->cache.decide,
-        .now_ms = r->now_ms,
-    };
-
-    r->decision = decide(&input);
-    r->why = r->decision.why;
-}
-
-static enum flow serve_stored(struct req *r, struct object *object, enum http_outcome outcome)
-{
-    r->object = object;
-    r->from_cache = true;
-    r->outcome = outcome;
-    memory_touch(object);
-    if (atomic_load_explicit(&object->soft_purged, memory_order_relaxed))
-        r->decision.ttl_ms = MIN(r->decision.ttl_ms, 0);
-    if (r->decision.background)
-        fetch_in_background(r);
-    return deliver_object(r);
-}
-
-enum flow step_lookup(struct req *r)
-{
-    const struct memory_entry *entry;
-    struct memory_variants variants = { 0 };
-    struct object *object = NULL;
-    bool passing = false, outside_part = false;
-
-    if (!make_key(r))
-        return reply_error(r, 500, "out of memory");
-    cache_control_parse_request(&r->request.fields, &r->cc);
-    r->newest_seen = NULL;
-    entry = memory_find(r->hl->server->memory, &r->key);
-    if (entry) {
-        uint64_t until = memory_pass_until(entry);
-
-        variants = memory_variants(entry);
-        r->newest_seen = variants.count ? memory_variant(variants, 0) : NULL;
-        object = pick_variant(r, variants);
-        passing = until && until > (uint64_t)r->now_ms;
-    }
-    if (object && (object->flags & OBJECT_PARTIAL) && !part_covers(r, object)) {
-        /* What is stored of it helps when the rest can be asked for. */
-        if (object->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE) && object_try_ref(object))
-            r->stored = object;
-        outside_part = true;
-        object = NULL;
-    }
-    decide_now(r, object, variants.count > 0, passing);
-    if (outside_part && r->decision.verdict == VERDICT_MISS)
-        r->why = WHY_PARTIAL;
-    r->looked_up_us = 0;
-    switch (r->decision.verdict) {
-    case VERDICT_FRESH: return serve_stored(r, object, OUTCOME_HIT);
-    case VERDICT_STALE_SERVE: return serve_stored(r, object, OUTCOME_STALE);
-    case VERDICT_REFUSE:
-        r->outcome = OUTCOME_ERROR;
-        return reply_error(r, 504, "only-if-cached was asked for and nothing usable is stored");
-    case VERDICT_REVALIDATE:
-        if (object && object_try_ref(object)) {
-            object_unref(r->stored);
-            r->stored = object;
-        }
-        break;
-    case VERDICT_MISS: break;
-    }
-    r->forward_why = r->why;
-    r->looked_up_us = clock_mono_us();
-    r->step = STEP_FETCH;
     return FLOW_CONTINUE;
 }
 
@@ -368,7 +215,7 @@ static void log_request(struct req *r, uint64_t duration_us)
         .route = r->route ? r->route->name : VIEW_NONE,
         .outcome = http_outcome_name(r->outcome),
         .why = why_name(r->why),
-        .tier = r->from_cache ? VIEW("memory") : VIEW_NONE,
+        .tier = r->from_cache ? rung_name(r->rung) : VIEW_NONE,
         .upstream = r->forwarded && r->route ? view_str(upstream_name(r->route->upstream)) : VIEW_NONE,
         .status = r->status,
         .bytes_in = r->request_bytes.len + r->body_seen,

@@ -1,6 +1,7 @@
 /* One client request: a reader with an offset, walked through its steps by req_run(). Internal to src/http.
  *
  *     ROUTE -> ADMIT -> LOOKUP -> FETCH -> DELIVER -> FINISH      (and TUNNEL instead of DELIVER)
+ *                         ^-> CLIMB: the rungs below memory, once, then LOOKUP again
  *
  * Memory: the struct and the first part of its arena are one pooled block; views of the request borrow from the connection's
  * input block, which is not touched while the request runs, or from `block` once the body had to be read. */
@@ -8,10 +9,22 @@
 
 #include "base/arena.h"
 #include "cache/decide.h"
+#include "cache/purger.h"
 #include "http/server.h"
 #include "proto/range.h"
 
-enum step { STEP_ROUTE, STEP_ADMIT, STEP_LOOKUP, STEP_FETCH, STEP_DELIVER, STEP_TUNNEL, STEP_FINISH, STEP_COUNT };
+enum step {
+    STEP_ROUTE,
+    STEP_ADMIT,
+    STEP_PURGE,
+    STEP_LOOKUP,
+    STEP_CLIMB,
+    STEP_FETCH,
+    STEP_DELIVER,
+    STEP_TUNNEL,
+    STEP_FINISH,
+    STEP_COUNT
+};
 enum flow { FLOW_CONTINUE, FLOW_WAIT, FLOW_DONE };
 
 #define REQ_FIELDS_MAX 256
@@ -72,6 +85,12 @@ struct req {
     struct object *stored;            /* reference: for revalidation and for stale answers */
     const struct object *newest_seen; /* newest variant at LOOKUP; compared in the same turn, never followed */
     struct fill_reader *reader;
+    struct ladder_waiter climb;      /* while the rungs below memory are asked */
+    struct ladder_answer raised;     /* what they said; its object is a reference */
+    struct disk_stream *disk_stream; /* the body being delivered lies on disk */
+    struct purge_job *purge;
+    enum rung rung;     /* where `object` was found, with from_cache */
+    bool climbed;       /* the rungs below memory were asked */
     bool unconditional; /* what is stored could not be confirmed: ask for the whole */
     bool trace_goes_on; /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
@@ -126,11 +145,19 @@ uint64_t req_random(struct req *r);
 /* one step each */
 enum flow step_route(struct req *r);
 enum flow step_admit(struct req *r);
+enum flow step_purge(struct req *r);
 enum flow step_lookup(struct req *r);
+enum flow step_climb(struct req *r);
 enum flow step_fetch(struct req *r);
 enum flow step_deliver(struct req *r);
 enum flow step_tunnel(struct req *r);
 enum flow step_finish(struct req *r);
+
+/* purge_step.c: carries out what was asked for; the result is the answer. */
+enum flow purge_begin(struct req *r, const struct purge_event *event);
+
+/* lookup.c: may the request have this object, as far as Vary goes? */
+bool object_fits(struct req *r, const struct object *object);
 
 /* fetch.c: starts the revalidation of r->object that nobody waits for, unless one is under way. */
 void fetch_in_background(struct req *r);
@@ -159,6 +186,12 @@ enum flow deliver_flush(struct req *r);
 void deliver_push(struct delivery *d, struct view v);
 /* The object to send is settled: chooses status (200, 206, 304, 412, 416) and queues the head. */
 enum flow deliver_object(struct req *r);
+
+/* deliver_disk.c: bodies that lie on disk */
+/* 0: it can be read; -ESTALE: it is not there any more. */
+int deliver_disk_open(struct req *r);
+/* As queue_runs() in deliver.c has it: > 0 bytes at `offset` of the body; -EAGAIN: later; -EIO: broken. */
+ssize_t deliver_disk_read(struct req *r, uint64_t offset, uint64_t max, struct view *ret);
 
 /* upload.c */
 /* Moves request body bytes to the origin. FLOW_CONTINUE: nothing (more) to move now; FLOW_DONE: the request must end

@@ -1,6 +1,7 @@
 /* The HTTP server: what all loops share, what each loop has, and the listeners. */
 #pragma once
 
+#include "cache/purge_event.h"
 #include "http/access_log.h"
 #include "http/route.h"
 #include "net/address.h"
@@ -14,6 +15,8 @@ struct admin_answer {
     const char *content_type;
     struct view body;  /* heap; freed by the server */
     const char *allow; /* for 405 */
+    bool purge;        /* `event` is to be carried out, and its result is the answer; its target lies in `body` */
+    struct purge_event event;
 };
 typedef void admin_handler(void *arg, struct loop *loop, const struct http_request *request, struct view body,
                            bool local, struct admin_answer *ret);
@@ -22,6 +25,12 @@ struct server {
     _Atomic(struct http_config *) config; /* RCU: server_config() inside a turn; replaced by server_set_config() */
     struct fill_context fill;
     struct memory *memory;
+    struct disk *disk;     /* NULL: none */
+    struct shared *shared; /* likewise */
+    struct ladder *ladder; /* likewise: nothing below memory */
+    struct marks *marks;
+    struct purger *purger;
+    struct bus *bus; /* NULL: none */
     struct http_stats *stats;
     struct access_log *access_log;
     admin_handler *admin;

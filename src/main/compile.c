@@ -171,7 +171,11 @@ static void compile_cache(const struct site *site, const struct site_route *from
     to->decide.ignore_client_cache_control = to->storable.ignore_client_cache_control;
     to->decide.max_stale_ms = unset_or(from->max_stale, 0);
     to->decide.max_stale_on_error_ms = unset_or(from->max_stale_on_error, 86400000);
-    to->max_object = from->max_object == OPTION_UNSET ? site->memory.max_object : from->max_object;
+    to->memory_max = site->memory.max_object;
+    to->max_object = site->disk.path.len ? site->disk.max_object : site->memory.max_object;
+    if (from->max_object != OPTION_UNSET)
+        to->max_object = from->max_object;
+    to->ladder = (struct ladder_rule){ .disk = (enum ladder_disk)from->disk, .shared = from->shared };
     to->pass_marker_ms = unset_or(from->pass_marker, 0);
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "main/compile.h"
+#include "main/tiers.h"
 #include "net/dns.h"
 
 #include <errno.h>
@@ -22,6 +23,8 @@
 
 struct runtime {
     struct server server;
+    struct tiers tiers;
+    struct message tiers_order;
     struct metrics *metrics;
     struct admin *admin;
     struct loop *loops[LOOPS_MAX];
@@ -69,11 +72,21 @@ static int make_loops(struct runtime *node)
     return r;
 }
 
+static void memory_evicted(void *arg, struct object *object)
+{
+    const struct server *server = arg;
+
+    if (server->ladder)
+        ladder_evicted(server->ladder, object);
+}
+
 static int make_tiers(struct runtime *node, const struct site *site)
 {
     struct memory_options options = {
         .limit = site->memory.size,
         .max_variants = (unsigned)site->limits.variants_per_key,
+        .evicted = memory_evicted,
+        .evicted_arg = &node->server,
     };
     int r = memory_new(&options, &node->server.memory);
 
@@ -81,6 +94,8 @@ static int make_tiers(struct runtime *node, const struct site *site)
         r = fill_table_new(&node->server.fill.table);
     node->server.fill.memory = node->server.memory;
     node->server.fill.window = 256 * 1024;
+    if (r == 0)
+        r = tiers_open(&node->tiers, &node->server, site, node->loops, node->loop_count);
     return r;
 }
 
@@ -236,6 +251,28 @@ static void order_end_fills(struct loop *loop, struct message *message)
     order_done(loop);
 }
 
+static void order_start_tiers(struct loop *loop, struct message *message)
+{
+    (void)loop;
+    (void)message;
+    tiers_start(&the_node->tiers);
+}
+
+static void order_stop_tiers(struct loop *loop, struct message *message)
+{
+    (void)message;
+    if (loop == the_node->loops[0])
+        tiers_stop(&the_node->tiers);
+    order_done(loop);
+}
+
+static void order_close_tiers(struct loop *loop, struct message *message)
+{
+    (void)message;
+    tiers_close_loop(&the_node->tiers, loop);
+    order_done(loop);
+}
+
 static void order_nothing(struct loop *loop, struct message *message)
 {
     (void)message;
@@ -282,6 +319,10 @@ static void warn_unchangeable(const struct site *old, const struct site *new)
         log_warn("listen has changed: restart the node for that");
     if (old->memory.size != new->memory.size || old->threads != new->threads)
         log_warn("memory.size or threads has changed: restart the node for that");
+    if (!view_eq(old->disk.path, new->disk.path) || old->disk.size != new->disk.size ||
+        !view_eq(old->shared.url, new->shared.url) || !view_eq(old->state.path, new->state.path) ||
+        !view_eq(old->purge.postgres, new->purge.postgres))
+        log_warn("disk, shared, state or purge.postgres has changed: restart the node for that");
     if (old->admin.enabled != new->admin.enabled || !view_eq(old->admin.listen.text, new->admin.listen.text) ||
         !view_eq(old->admin.token, new->admin.token))
         log_warn("admin has changed: restart the node for that");
@@ -369,6 +410,11 @@ static void node_free(struct runtime *node)
 {
     order_all_and_wait(node, order_close);
     order_all_and_wait(node, order_end_fills);
+    if (node->tiers.server) {
+        order_all_and_wait(node, order_stop_tiers);
+        order_all_and_wait(node, order_close_tiers);
+        tiers_close_state(&node->tiers);
+    }
     /* A retired configuration visits the loops one after the other: let it arrive. */
     for (unsigned i = 0; i <= node->running; i++)
         order_all_and_wait(node, order_nothing);
@@ -383,6 +429,7 @@ static void node_free(struct runtime *node)
             http_loop_free(node->http[i]);
         loop_free(node->loops[i]);
     }
+    tiers_free(&node->tiers);
     fill_table_free(node->server.fill.table);
     if (node->server.memory)
         memory_free(node->server.memory);
@@ -419,6 +466,10 @@ static int start(struct runtime *node, struct site *site)
         r = open_listeners(node, compiled_site(config));
     if (r == 0)
         r = start_threads(node);
+    if (r == 0) {
+        node->tiers_order.handle = order_start_tiers;
+        loop_post(node->loops[0], &node->tiers_order);
+    }
     return r;
 }
 

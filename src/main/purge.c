@@ -8,25 +8,55 @@
 #include <stdio.h>
 
 static const char help[] =
-    "usage: doorstep purge [options] --url U | --prefix P | --all [--soft]\n"
+    "usage: doorstep purge [options] --url U | --prefix P | --tag T | --host H | --group G | --all [--soft]\n"
     "\n"
-    "Drops stored responses of a running node. Fetches under way for them are not stored either.\n"
+    "Drops stored responses of a running node and, where nodes share a store, of all nodes of its region: from memory, disk\n"
+    "and store. Fetches under way for them are not kept either. The answer comes when the purge survives a restart and the\n"
+    "other nodes have applied it.\n"
     "\n"
     "  --url U             this URL, all its variants; a path like /app.js counts for every host\n"
-    "  --prefix P          every URL that begins with P; a path like /assets/ counts for every host\n"
+    "  --prefix P          this path and everything below it; /assets counts for every host\n"
+    "  --tag T             responses with this tag in Cache-Tag or Surrogate-Key\n"
+    "  --host H            everything of this host\n"
+    "  --group G           responses of a cache group (RFC 9875): \"http://shop.example name\"\n"
     "  --all               everything\n"
     "  --soft              mark stale instead: stale answers stay possible while the origin is asked\n";
 
+/* What may be purged, by option; the same names are the parameters of the request. */
+static const char *const kinds[] = { "url", "prefix", "tag", "host", "group" };
+
 struct wish {
-    const char *url, *prefix;
+    const char *kind, *target; /* of `kinds`; kind NULL: not said */
+    unsigned said;
     bool all, soft;
 };
+
+/* 1: it was one of `kinds`; 0: no; -1: its value is missing (said). */
+static int read_kind(const struct client *client, struct wish *wish, int argc, char **argv, int *i)
+{
+    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
+        char name[16];
+        struct text text = TEXT_ON(name);
+        const char *value;
+
+        text_printf(&text, "--%s", kinds[k]);
+        value = client_value(client, text_str(&text), argc, argv, i);
+        if (*i >= argc)
+            return -1;
+        if (!value)
+            continue;
+        wish->kind = kinds[k];
+        wish->target = value;
+        wish->said++;
+        return 1;
+    }
+    return 0;
+}
 
 /* 0, 1 after --help, -1 when wrong (said). */
 static int read_options(struct client *client, struct wish *wish, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
-        const char *value;
         int taken;
 
         if (strcmp(argv[i], "--help") == 0) {
@@ -34,31 +64,45 @@ static int read_options(struct client *client, struct wish *wish, int argc, char
             return 1;
         }
         taken = client_option(client, argc, argv, &i);
+        if (taken == 0)
+            taken = read_kind(client, wish, argc, argv, &i);
         if (taken < 0)
             return -1;
         if (taken > 0)
             continue;
-        if (strcmp(argv[i], "--all") == 0)
+        if (strcmp(argv[i], "--all") == 0) {
             wish->all = true;
-        else if (strcmp(argv[i], "--soft") == 0)
+        } else if (strcmp(argv[i], "--soft") == 0) {
             wish->soft = true;
-        else if ((value = client_value(client, "--url", argc, argv, &i)) != NULL)
-            wish->url = value;
-        else if ((value = client_value(client, "--prefix", argc, argv, &i)) != NULL)
-            wish->prefix = value;
-        else {
+        } else {
             fprintf(stderr, "doorstep purge: unknown option '%s'; see doorstep purge --help\n", argv[i]);
             return -1;
         }
-        if (i >= argc)
-            return -1;
     }
     return 0;
 }
 
+static void print_answer(const struct wish *wish, struct flat *flat)
+{
+    const char *bus = flat_string(flat, "bus");
+
+    printf("%s: ", wish->soft ? "marked stale" : "purged");
+    if (wish->all)
+        printf("everything");
+    else
+        printf("%s %s", wish->kind, wish->target);
+    if (bus && strcmp(bus, "sent") == 0)
+        printf(" (applied by %.0f of %.0f nodes)", flat_number(flat, "applied"), flat_number(flat, "nodes"));
+    else if (bus && strcmp(bus, "queued") == 0)
+        printf(" (here; the other nodes hear of it when the shared store is back)");
+    else if (bus)
+        printf(" (here only: the other nodes could not be told)");
+    printf("\n");
+}
+
 static int ask(const struct client *client, const struct wish *wish)
 {
-    struct view what = view_str(wish->url ? wish->url : wish->prefix);
+    struct view what = view_str(wish->target);
     size_t cap = what.len * 3 + 64;
     struct text target = text_make(heap_alloc(cap), cap);
     struct client_reply reply;
@@ -67,7 +111,10 @@ static int ask(const struct client *client, const struct wish *wish)
 
     if (!target.ptr)
         return 1;
-    text_put(&target, wish->all ? VIEW("/purge?all=1") : wish->url ? VIEW("/purge?url=") : VIEW("/purge?prefix="));
+    if (wish->all)
+        text_lit(&target, "/purge?all=1");
+    else
+        text_printf(&target, "/purge?%s=", wish->kind);
     client_encode(&target, what);
     if (wish->soft)
         text_lit(&target, "&soft=1");
@@ -77,13 +124,10 @@ static int ask(const struct client *client, const struct wish *wish)
         return 1;
     r = flat_parse(reply.body, &flat);
     if (r == 0 && flat_string(&flat, "purged")) {
-        double purged = flat_number(&flat, "purged");
-
         if (client->json)
             fwrite(reply.body.ptr, 1, reply.body.len, stdout);
         else
-            printf("%s %.0f stored response%s\n", wish->soft ? "marked stale:" : "purged:", purged,
-                   purged == 1 ? "" : "s");
+            print_answer(wish, &flat);
     } else {
         r = client_stranger(client);
     }
@@ -102,8 +146,8 @@ int command_purge(int argc, char **argv)
     r = read_options(&client, &wish, argc, argv);
     if (r != 0)
         return r < 0 ? 2 : 0;
-    if (!!wish.url + !!wish.prefix + wish.all != 1) {
-        fprintf(stderr, "doorstep purge: say what, once: --url U, --prefix P or --all\n");
+    if (wish.said + wish.all != 1) {
+        fprintf(stderr, "doorstep purge: say what, once: --url U, --prefix P, --tag T, --host H, --group G or --all\n");
         return 2;
     }
     return ask(&client, &wish);

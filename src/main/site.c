@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "conf/conf.h"
+#include "main/store_url.h"
 
 #include <errno.h>
 
@@ -52,43 +53,50 @@ static void check_match(struct site *site, size_t index, struct conf_report *rep
     }
 }
 
-static void check_upstream(struct site *site, size_t index, struct conf_report *report)
+/* The upstream that a member of a route names. */
+static void find_upstream(struct site *site, size_t index, const char *member, struct view name, size_t *ret_index,
+                          struct conf_report *report)
 {
-    struct site_route *route = &site->routes.items[index];
     struct view names[64];
     struct view nearest;
     char buffer[64];
     struct text path = TEXT_ON(buffer);
     size_t count = MIN(site->upstreams.count, ARRAY_LEN(names));
 
-    if (route->upstream.len == 0)
+    if (name.len == 0)
         return;
     for (size_t i = 0; i < site->upstreams.count; i++) {
-        if (view_eq(site->upstreams.items[i].name, route->upstream)) {
-            route->upstream_index = i;
+        if (view_eq(site->upstreams.items[i].name, name)) {
+            *ret_index = i;
             return;
         }
     }
     for (size_t i = 0; i < count; i++)
         names[i] = site->upstreams.items[i].name;
-    nearest = conf_nearest(route->upstream, names, count);
+    nearest = conf_nearest(name, names, count);
     if (nearest.len)
-        conf_complain(report, route_path(&path, index, "upstream"), "no upstream \"%.*s\"; did you mean \"%.*s\"?",
-                      VIEW_ARG(view_first(route->upstream, 64)), VIEW_ARG(nearest));
+        conf_complain(report, route_path(&path, index, member), "no upstream \"%.*s\"; did you mean \"%.*s\"?",
+                      VIEW_ARG(view_first(name, 64)), VIEW_ARG(nearest));
     else
-        conf_complain(report, route_path(&path, index, "upstream"), "no upstream \"%.*s\" under upstreams",
-                      VIEW_ARG(view_first(route->upstream, 64)));
+        conf_complain(report, route_path(&path, index, member), "no upstream \"%.*s\" under upstreams",
+                      VIEW_ARG(view_first(name, 64)));
 }
 
 static void check_route(struct site *site, size_t index, struct conf_report *report)
 {
-    const struct site_route *route = &site->routes.items[index];
+    struct site_route *route = &site->routes.items[index];
     char buffer[64];
     struct text path = TEXT_ON(buffer);
 
     check_match(site, index, report);
-    if (!report->incomplete)
-        check_upstream(site, index, report);
+    if (!report->incomplete) {
+        find_upstream(site, index, "upstream", route->upstream, &route->upstream_index, report);
+        find_upstream(site, index, "fallback", route->fallback, &route->fallback_index, report);
+    }
+    if (route->fallback.len && view_eq(route->fallback, route->upstream))
+        conf_complain(report, route_path(&path, index, "fallback"), "the same as upstream: name another one");
+    if (route->disk == ROUTE_DISK_PIN && site->disk.path.len == 0 && !report->incomplete)
+        conf_complain(report, route_path(&path, index, "disk"), "\"pin\" needs a disk tier: set disk.path");
     if (route->guarantee == ROUTE_GUARANTEE_SESSION)
         conf_complain(report, route_path(&path, index, "guarantee"),
                       "\"session\" is known, but not available in this version");
@@ -175,11 +183,45 @@ static void check_listeners(const struct site *site, struct conf_report *report)
         conf_complain(report, "admin.listen", "others can reach this address: set admin.token");
 }
 
+static bool is_hex_key(struct view key)
+{
+    for (size_t i = 0; i < key.len; i++)
+        if (!memchr("0123456789abcdefABCDEF", key.ptr[i], 22))
+            return false;
+    return key.len == 64;
+}
+
+static void check_tiers(struct site *site, struct conf_report *report)
+{
+    const char *why;
+
+    if (site->disk.path.len == 0 && conf_line(report, "disk") && !report->incomplete)
+        conf_complain(report, "disk", "\"path\" is missing: the directory of the tier");
+    if (site->shared.url.len == 0 && conf_line(report, "shared") && !report->incomplete)
+        conf_complain(report, "shared", "\"url\" is missing, as in url: \"redis://127.0.0.1:6379\"");
+    if (site->disk.key.len && !is_hex_key(site->disk.key))
+        conf_complain(report, "disk.key", "not 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32");
+    if (site->disk.key.len && site->disk.key_file.len)
+        conf_complain(report, "disk.key_file", "give either key or key_file");
+    if (site->disk.path.len && site->disk.size < 4 * site->disk.segment)
+        conf_complain(report, "disk.size", "smaller than four segments: at least 4 times disk.segment");
+    if (site->shared.url.len && store_url_parse(site->shared.url, &site->_arena, &site->shared.at, &why) < 0)
+        conf_complain(report, "shared.url", "%s", why);
+    if (site->shared.at.tls == false && site->shared.tls.ca.len)
+        conf_complain(report, "shared.tls", "the store is not reached over TLS: write rediss://");
+    if (site->shared.url.len == 0 && site->purge.redis_channel.len)
+        conf_complain(report, "purge.redis_channel", "needs a shared store: set shared.url");
+    if (site->purge.postgres.len && !view_starts_with(site->purge.postgres, VIEW("postgres://")) &&
+        !view_starts_with(site->purge.postgres, VIEW("postgresql://")))
+        conf_complain(report, "purge.postgres", "not a connection URL: write postgres://user@host:port/database");
+}
+
 /* Cross checks; fills match_host, match_path and upstream_index. */
 static void site_check(struct site *site, struct conf_report *report)
 {
     check_listeners(site, report);
     check_upstreams(site, report);
+    check_tiers(site, report);
     for (size_t i = 0; i < site->routes.count; i++)
         check_route(site, i, report);
     if (site->routes.count == 0 && conf_line(report, "routes") && !report->incomplete)

@@ -20,6 +20,58 @@ struct site_memory {
     uint64_t max_object;
 };
 
+struct site_disk {
+    struct view path; /* empty: no disk tier */
+    uint64_t size;
+    uint64_t max_object;
+    uint64_t segment;
+    uint64_t checkpoint;
+    struct view key;      /* 64 hexadecimal digits; empty: none */
+    struct view key_file; /* the same, in a file */
+};
+
+struct site_tls {
+    bool verify;
+    struct view ca;          /* file; empty: the system's store */
+    struct view server_name; /* empty: the server's host */
+    struct view certificate; /* client certificate and key files; both or neither */
+    struct view key;
+};
+
+/* A Redis-protocol server as its URL names it. */
+struct site_store {
+    bool tls;
+    struct view host; /* empty: `path` is a Unix socket */
+    uint16_t port;
+    struct view path;
+    struct view user, password;
+    uint64_t database; /* OPTION_UNSET: not named */
+};
+
+struct site_lease {
+    uint64_t time; /* 0: off */
+    uint64_t wait;
+};
+
+struct site_shared {
+    struct view url;      /* empty: no shared tier, no bus */
+    struct site_store at; /* what it says; filled by site_check() */
+    struct site_tls tls;
+    struct view user, password;
+    uint64_t database;
+    struct view prefix;
+    bool cluster;
+    uint64_t connections;
+    uint64_t timeout;
+    uint64_t max_object;
+    uint64_t queue;
+    struct site_lease lease;
+};
+
+struct site_state {
+    struct view path; /* empty: beside the disk tier, or nothing is kept */
+};
+
 struct site_admin {
     struct option_address listen;
     bool enabled;
@@ -53,14 +105,6 @@ struct site_limit {
     uint64_t idle_timeout;
     uint64_t write_timeout;
     uint64_t total_timeout;
-};
-
-struct site_tls {
-    bool verify;
-    struct view ca;          /* file; empty: the system's store */
-    struct view server_name; /* empty: the server's host */
-    struct view certificate; /* client certificate and key files; both or neither */
-    struct view key;
 };
 
 struct site_keepalive {
@@ -157,6 +201,8 @@ enum route_guarantee {
 };
 enum set_cookie_rule { ROUTE_SET_COOKIE_BYPASS, ROUTE_SET_COOKIE_STRIP, ROUTE_SET_COOKIE_STORE };
 enum client_rule { CLIENT_HONOUR, CLIENT_IGNORE };
+enum disk_rule { ROUTE_DISK_AUTO, ROUTE_DISK_PIN, ROUTE_DISK_OFF };
+enum tags_rule { ROUTE_TAGS_STRIP, ROUTE_TAGS_KEEP };
 enum forwarded_rule { FORWARDED_NONE, FORWARDED_STANDARD, FORWARDED_X, FORWARDED_BOTH };
 
 struct site_route {
@@ -179,7 +225,12 @@ struct site_route {
     uint64_t max_stale; /* guarantee bounded */
     enum set_cookie_rule set_cookie;
     enum client_rule client_cache_control;
-    uint64_t max_object; /* OPTION_UNSET: memory.max_object */
+    uint64_t max_object; /* OPTION_UNSET: what the tiers take */
+    enum disk_rule disk;
+    bool shared;
+    enum tags_rule tags;
+    struct view fallback; /* upstream asked when `upstream` fails; empty: none */
+    size_t fallback_index;
     uint64_t body_limit; /* OPTION_UNSET: limits.body */
     struct site_key key;
     enum forwarded_rule forwarded;
@@ -198,6 +249,17 @@ struct site_header {
 struct site_purge {
     bool method;
     struct option_cidrs allow;
+    uint64_t marks;
+    uint64_t wait;
+    bool bus; /* over the shared store, when there is one */
+    struct view redis_channel;
+    struct view postgres; /* connection URL; empty: none */
+    struct view channel;
+    struct view table;
+};
+
+struct site_children {
+    struct view token;
 };
 
 struct site_upstreams {
@@ -215,6 +277,10 @@ struct site {
     struct option_addresses listen;
     uint64_t threads; /* 0: one per CPU */
     struct site_memory memory;
+    struct site_disk disk;
+    struct site_shared shared;
+    struct site_state state;
+    struct site_children children;
     struct site_admin admin;
     struct site_access_log access_log;
     struct option_cidrs trusted_proxies;

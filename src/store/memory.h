@@ -32,6 +32,9 @@ struct memory_options {
     unsigned shards;       /* power of two, at most 64; 0: by the limit */
     bool admit_all;        /* switches the picky admission off */
     enum memory_cost cost;
+    /* An object is about to be evicted; under the tier's locks: short, and no call of this tier. May be NULL. */
+    void (*evicted)(void *arg, struct object *object);
+    void *evicted_arg;
 };
 
 /* 0, -ENOMEM, -EINVAL. Starts one thread that frees after grace periods. */

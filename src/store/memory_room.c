@@ -64,6 +64,8 @@ static void evict(struct memory *memory, struct memory_shard *shard, struct obje
     policy_evict(&shard->policy, &object->item, policy_hash(&object->key));
     memory_count(memory, COUNT_EVICTIONS, 1);
     memory_count(memory, COUNT_EVICTED_BYTES, object_size(object));
+    if (memory->options.evicted)
+        memory->options.evicted(memory->options.evicted_arg, object);
     memory_index_unlink(memory, shard, object);
 }
 

@@ -31,6 +31,7 @@ enum object_flag {
     OBJECT_LENGTH_KNOWN = 1 << 6, /* complete_len is right although the body still arrives */
     OBJECT_TRANSIENT = 1 << 7,    /* pass-through: not for the cache, chunks freed behind the readers */
     OBJECT_AUTHORIZED = 1 << 8,   /* stored from a request with Authorization */
+    OBJECT_NOT_TO_DISK = 1 << 9,  /* its route keeps it off the disk */
 };
 /* Of these, what outlives the process and goes to other nodes. */
 #define OBJECT_STORED_FLAGS \

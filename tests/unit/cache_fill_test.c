@@ -30,6 +30,7 @@ struct reader {
 
 static struct loop *loop;
 static struct memory *memory;
+static struct marks *marks;
 static struct fill_table *table;
 static struct fill_context context;
 static unsigned waiters_max; /* what join() passes */
@@ -246,12 +247,12 @@ static int set_up(void **state)
     signal(SIGPIPE, SIG_IGN);
     memset(&policy, 0, sizeof(policy));
     freshness_policy_init(&policy.freshness);
-    policy.max_object = 8 << 20;
+    policy.max_object = policy.memory_max = 8 << 20;
     policy.pass_marker_ms = 60000;
     key = key_of(VIEW("1:s3:GET0:1:o2:/a0:"));
-    if (memory_new(&options, &memory) < 0 || fill_table_new(&table) < 0)
+    if (memory_new(&options, &memory) < 0 || fill_table_new(&table) < 0 || marks_new(0, &marks) < 0)
         return -1;
-    context = (struct fill_context){ .memory = memory, .table = table, .window = WINDOW };
+    context = (struct fill_context){ .memory = memory, .table = table, .marks = marks, .window = WINDOW };
     waiters_max = 64;
     return 0;
 }
@@ -261,6 +262,7 @@ static int tear_down(void **state)
     (void)state;
     fill_table_free(table);
     memory_free(memory);
+    marks_free(marks);
     return 0;
 }
 
@@ -643,7 +645,7 @@ static void test_window(void **state)
 
 static void begin_outgrown(void)
 {
-    policy.max_object = 300000;
+    policy.max_object = policy.memory_max = 300000;
     assert_int_equal(start(&readers[0]), 0);
     assert_int_equal(join(&readers[1], ""), FILL_JOINED);
 }
@@ -970,7 +972,7 @@ static void test_far_reads(void **state)
     memory_free(memory);
     fill_table_free(table);
     set_up(state);
-    policy.max_object = 500000;
+    policy.max_object = policy.memory_max = 500000;
     run_far(script, begin_far_reads);
     assert_int_equal(far.got, 3000000);
     assert_int_equal(far.error, EXCHANGE_OK);
