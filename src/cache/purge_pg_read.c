@@ -26,7 +26,14 @@ static bool is_name(struct view v)
     return v.len > 0 && v.len <= NAME_MAX_LEN;
 }
 
-/* %1$: the table. Its names are checked, and not quoted: PostgreSQL folds them as it did when the table was made. */
+/* %1$: the table. Its names are checked, and not quoted: PostgreSQL folds them as it did when the table was made.
+ *
+ * Not visible in snapshot $1 is what has a number from its xmax on, or was running then. Asked as two ranges of the primary key:
+ * one from xmin on would read again and again all that was written while an old transaction stays open. Numbers beyond the
+ * present (rows of a dump from another server) are not visible in any snapshot here, and left alone. */
+#define VISIBLE_THEN "pg_visible_in_snapshot(o.xid, coalesce($2::pg_snapshot, (SELECT pg_current_snapshot())))"
+#define FIRST_ID "(-9223372036854775808)"
+
 static const char read_form[] =
     "SELECT NULL, pg_current_snapshot()::text, s.deletions::text, s.deleted_xid::text, '%1$.*2$s'::regclass::oid::text,"
     " (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text, (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::text,"
@@ -35,11 +42,15 @@ static const char read_form[] =
     " FROM %1$.*2$s_state s "
     "UNION ALL SELECT coalesce(left(r.kind, 16), ''), r.xid::text, r.id::text,"
     " CASE WHEN octet_length(r.target) <= 8192 THEN r.target END, r.soft::text,"
-    " (extract(epoch FROM r.made) * 1000000)::bigint::text, '', '' FROM"
-    " (SELECT o.* FROM %1$.*2$s o WHERE o.xid >= pg_snapshot_xmin($1::pg_snapshot)"
-    " AND NOT pg_visible_in_snapshot(o.xid, $1::pg_snapshot)"
-    " AND pg_visible_in_snapshot(o.xid, coalesce($2::pg_snapshot, pg_current_snapshot()))"
-    " AND (o.xid, o.id) > ($3::xid8, $4::bigint) ORDER BY o.xid, o.id LIMIT 1000) r";
+    " (extract(epoch FROM r.made) * 1000000)::bigint::text, '', '' FROM ("
+    "(SELECT o.* FROM %1$.*2$s o WHERE (o.xid, o.id) > (greatest($3::xid8, pg_snapshot_xmax($1::pg_snapshot)),"
+    " CASE WHEN $3::xid8 < pg_snapshot_xmax($1::pg_snapshot) THEN " FIRST_ID " ELSE $4::bigint END)"
+    " AND " VISIBLE_THEN " ORDER BY o.xid, o.id LIMIT 1000) "
+    "UNION ALL (SELECT late.* FROM pg_snapshot_xip($1::pg_snapshot) x(xid) CROSS JOIN LATERAL"
+    " (SELECT o.* FROM %1$.*2$s o WHERE o.xid = x.xid"
+    " AND o.id > CASE WHEN x.xid = $3::xid8 THEN $4::bigint ELSE " FIRST_ID " END"
+    " AND " VISIBLE_THEN " ORDER BY o.id LIMIT 1000) late WHERE x.xid >= $3::xid8)"
+    " ORDER BY xid, id LIMIT 1000) r";
 static_assert(OUTBOX_BATCH == 1000, "read_form says the same");
 
 int outbox_init(struct outbox *outbox, struct view channel, struct view table, struct text *reason)

@@ -313,6 +313,39 @@ static void late_commits_are_not_skipped(void **state)
     PQfinish(b);
 }
 
+static void late_batches_are_whole(void **state)
+{
+    /* Two open transactions with more rows than a batch commit after others: each row is applied once. */
+    PGconn *a, *b;
+
+    NEED_PG();
+    start_settled();
+    a = pg_session();
+    b = pg_session();
+    pg_exec(a,
+            "BEGIN; INSERT INTO doorstep_outbox (kind, target) SELECT 'tag', 'a' || i FROM generate_series(1, 1700) i");
+    pg_exec(b,
+            "BEGIN; INSERT INTO doorstep_outbox (kind, target) SELECT 'tag', 'b' || i FROM generate_series(1, 1700) i");
+    put_tag("between");
+    wait_seen("tag between");
+    wait_kept();
+    stop_and_forget();
+    pg_exec(a,
+            "INSERT INTO doorstep_outbox (kind, target) SELECT 'tag', 'c' || i FROM generate_series(1, 300) i; COMMIT");
+    pg_exec(b, "COMMIT");
+    pg_sql("INSERT INTO doorstep_outbox (kind, target) SELECT 'tag', 'd' || i FROM generate_series(1, 1300) i");
+    start_listener();
+    WAIT_UNTIL(here.caught_up > 0);
+    wait_looks(3);
+    assert_int_equal(here.count, 5000);
+    assert_int_equal(times_seen("tag a1700"), 1);
+    assert_int_equal(times_seen("tag b1"), 1);
+    assert_int_equal(times_seen("tag c300"), 1);
+    assert_int_equal(times_seen("tag d1300"), 1);
+    PQfinish(a);
+    PQfinish(b);
+}
+
 static void long_transactions_delay_nothing(void **state)
 {
     /* While a transaction stays open elsewhere, later rows are applied at once and once; what rolls back is never applied. */
@@ -485,6 +518,23 @@ static void deleted_rows_are_a_gap(void **state)
     assert_int_equal(here.count, 2); /* a gap is one gap */
 }
 
+static void numbers_of_another_server_are_left_alone(void **state)
+{
+    /* Rows with numbers beyond the present, from a dump of another server, are no purges, and pruning them is no gap. */
+    NEED_PG();
+    start_settled();
+    pg_sql(
+        "INSERT INTO doorstep_outbox (xid, kind, target, made)"
+        " SELECT (4000000000 + i)::text::xid8, 'tag', 'foreign', now() - interval '2 days' FROM generate_series(1, 10) i");
+    put_tag("own");
+    wait_seen("tag own");
+    pg_sql("SELECT doorstep_prune()");
+    put_tag("after");
+    wait_seen("tag after");
+    wait_looks(3);
+    assert_int_equal(here.count, 4); /* the first "soft all", settled, own, after */
+}
+
 static void other_table_is_a_gap(void **state)
 {
     /* The tables are dropped and made anew, as restoring a dump does. */
@@ -636,6 +686,7 @@ int main(void)
         cmocka_unit_test(options_are_checked),
         TEST(rows_become_events),
         TEST(late_commits_are_not_skipped),
+        TEST(late_batches_are_whole),
         TEST(long_transactions_delay_nothing),
         TEST(nothing_is_lost_while_away),
         TEST(what_is_not_durable_comes_again),
@@ -644,6 +695,7 @@ int main(void)
         TEST(tables_are_missing),
         TEST(password_is_wrong),
         TEST(deleted_rows_are_a_gap),
+        TEST(numbers_of_another_server_are_left_alone),
         TEST(other_table_is_a_gap),
         TEST(restored_database_is_a_gap),
         TEST(killed_listener_skips_nothing),
