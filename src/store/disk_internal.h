@@ -301,6 +301,8 @@ int decode_record(struct disk *disk, const struct segment *segment, const struct
                   char *bytes, size_t len, struct record *ret, struct view *ret_payload, size_t *ret_size);
 struct disk_body *disk_body_of(const struct object *object);
 struct disk_body *disk_body_new(uint64_t id, uint64_t len, uint32_t count) must_use;
+/* The list of an entry's extents, whose segments are all there. 0, -EBADMSG, -ESTALE, -ENOMEM. */
+int body_from_list(struct disk *disk, const struct record *record, struct view bytes, struct disk_body **ret);
 /* Reads a whole record from `segment`: as decode_record(), into *ret_memory (heap, the caller's). Blocks. */
 int read_record(struct disk *disk, struct segment *segment, const struct disk_slot *slot, const uint64_t *key,
                 char **ret_memory, struct record *ret, struct view *ret_payload);

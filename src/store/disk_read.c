@@ -50,7 +50,7 @@ struct disk_body *disk_body_of(const struct object *object)
     return CONTAINER_OF(object->external, struct disk_body, base);
 }
 
-static int body_from_list(struct disk *disk, const struct record *record, struct view bytes, struct disk_body **ret)
+int body_from_list(struct disk *disk, const struct record *record, struct view bytes, struct disk_body **ret)
 {
     struct extent_list list;
     struct disk_body *body;

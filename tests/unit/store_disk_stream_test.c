@@ -227,6 +227,35 @@ static void freshened_heads(void **state)
     remove_folder(sub("a"));
 }
 
+static void used_bodies_stay(void **state)
+{
+    /* A body in extents that is read now and then moves along when its segments are recycled; one that nobody reads goes. */
+    struct disk_options options = options_for(sub("a"));
+    struct disk *disk;
+    struct disk_stats stats;
+
+    (void)state;
+    options.size = 24 * MIB;
+    options.segment_size = 2 * MIB;
+    disk = open_with(&options);
+    put(disk, "used", 1, 400 * KIB);
+    put(disk, "unused", 1, 400 * KIB);
+    disk_settle(disk);
+    for (unsigned i = 0; i < 80; i++) {
+        check_stream(disk, "used", 1, 0, 400 * KIB);
+        fill_up(disk, 1);
+    }
+    assert_false(has(disk, "unused"));
+    stats = stats_of(disk);
+    assert_true(stats.reinserted >= 3 && stats.reinserted_bytes > 1200 * KIB);
+    assert_int_equal(stats.corrupt, 0);
+    disk_close(disk);
+    disk = open_with(&options);
+    check_stream(disk, "used", 1, 0, 400 * KIB);
+    disk_close(disk);
+    remove_folder(sub("a"));
+}
+
 static void drop_beats_a_commit(void **state)
 {
     /* A body that was written while it arrived is dropped like any other. */
@@ -250,8 +279,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(streams_in_clear), T(streams_encrypted),   T(recycled_under_a_stream),
-        T(freshened_heads),  T(drop_beats_a_commit),
+        T(streams_in_clear), T(streams_encrypted), T(recycled_under_a_stream),
+        T(freshened_heads),  T(used_bodies_stay),  T(drop_beats_a_commit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
