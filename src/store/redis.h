@@ -33,9 +33,10 @@ struct redis_options {
     uint32_t connect_timeout_ms; /* with TLS and handshake; 0: 1000 */
     uint64_t queue_bytes;        /* of unanswered requests per loop, for calls and for forgotten ones each; 0: 16 MiB */
     uint64_t reply_max;          /* bytes of one reply; 0: 64 MiB */
-    /* The breaker, per server and loop: after this many failures in a row calls fail at once for a while (0.5 s, doubling to
-     * 30 s, jittered), then one goes through to probe. 0: 5. A failure is a connection that cannot be made or breaks with
-     * requests on it, a turn in which calls timed out, a reply that is rubbish or says LOADING, MASTERDOWN or CLUSTERDOWN. */
+    /* The breaker, per server and loop: after this many failures in a row (0: 5), or when at least 10 calls and half of them
+     * timed out within 5 s, calls fail at once for a while (0.5 s, doubling to 30 s, jittered), then one goes through to probe.
+     * A failure is a connection that cannot be made or breaks with requests on it, a turn in which calls timed out, a reply
+     * that is rubbish or says LOADING, MASTERDOWN or CLUSTERDOWN. A success is a call that is answered in time. */
     unsigned breaker_failures;
 };
 

@@ -255,10 +255,11 @@ static int flush_greeting(struct redis_conn *conn)
     return 0;
 }
 
+/* Also a user who may do anything but HELLO. */
 static bool knows_no_hello(struct view error)
 {
-    return view_starts_with(error, VIEW("NOPROTO")) || view_starts_with(error, VIEW("ERR unknown command")) ||
-           view_starts_with(error, VIEW("ERR Unknown command"));
+    return view_starts_with(error, VIEW("NOPERM")) || view_starts_with(error, VIEW("NOPROTO")) ||
+           view_starts_with(error, VIEW("ERR unknown command")) || view_starts_with(error, VIEW("ERR Unknown command"));
 }
 
 static int greeted(struct redis_conn *conn, const struct resp_value *reply)

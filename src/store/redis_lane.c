@@ -17,6 +17,7 @@
 
 #define IOV_PER_WRITE 64
 #define REPLIES_PER_RUN 256
+#define BYTES_PER_RUN ((uint64_t)4 << 20)
 #define OWING_MS 5000u
 #define TICK_MS 10000u
 #define RETRY_FIRST_MS 20u
@@ -240,6 +241,7 @@ static void expire_in(struct redis_lane *lane, struct node *list, bool *failed, 
         if (!*failed)
             redis_node_failed(lane->node);
         *failed = true;
+        redis_node_timed_out(lane->node);
         request->probe = false;
         redis_count(lane->node->pool, REDIS_TIMEOUTS, 1);
         call_done(request, -ETIMEDOUT, NULL);
@@ -358,7 +360,7 @@ static int answered(struct redis_lane *lane, struct redis_request *request, stru
     if (r == 0 && request->call)
         r = redis_reply_new(bytes, limits, &reply);
     if (r == 0 && (!refused || !is_unable(error.text)))
-        redis_node_succeeded(lane->node);
+        redis_node_answered(lane->node, request);
     else
         redis_node_failed(lane->node);
     end_request(request, r, reply, refused);
@@ -371,7 +373,7 @@ static int read_replies(struct redis_lane *lane)
     uint64_t before = lane->conn.bytes_in;
     int r = 0, count;
 
-    for (count = 0; count < REPLIES_PER_RUN && r == 0; count++) {
+    for (count = 0; r == 0 && count < REPLIES_PER_RUN && lane->conn.bytes_in - before < BYTES_PER_RUN; count++) {
         struct redis_request *request = NULL;
         struct view bytes;
 
@@ -393,7 +395,7 @@ static int read_replies(struct redis_lane *lane)
         timer_set(&lane->owing, OWING_MS);
     if (redis_lane_is_idle(lane))
         timer_clear(&lane->owing);
-    return r == -EAGAIN ? 0 : r < 0 ? r : count == REPLIES_PER_RUN;
+    return r == -EAGAIN ? 0 : r < 0 ? r : 1;
 }
 
 /* ---- driving ---- */

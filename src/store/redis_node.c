@@ -1,6 +1,8 @@
 /* One server as one loop sees it: which of its lanes takes a command, whether it is worth asking at all, what time it is there.
  *
- * Breaker: closed -> (failures in a row) -> open -> (its time is over; one call as probe) -> closed or open for longer.
+ * Breaker: closed -> (failures in a row, or half of the calls late) -> open -> (its time is over; one call as probe) -> closed or
+ * open for longer. Only what somebody waits for, answered in time, is a success: a store that answers everything a little too
+ * late would otherwise cost every request its timeout.
  *
  * Clock: TIME gives the server's clock at some moment between sending and answer; the middle is wrong by half the round trip at
  * most. Samples are kept against the monotonic clock and turned into the wall clock's terms when asked. They are dropped when
@@ -16,7 +18,11 @@
 
 #define OPEN_FIRST_MS 500u
 #define OPEN_MAX_MS 30000u
+#define FORGIVE_MS 1000u
+#define WINDOW_MS 5000u
+#define LATE_MIN 10u
 #define CLOCK_STEP_MS 100
+#define CLOCK_GRAIN_US 5000u
 #define CLOCK_DRIFT_PPM 100u /* quartz is better; a virtual machine's may be as bad */
 
 uint64_t redis_random(void)
@@ -176,24 +182,57 @@ void redis_node_succeeded(struct redis_node *node)
     node->open = false;
 }
 
-void redis_node_failed(struct redis_node *node)
+static void open_breaker(struct redis_node *node)
 {
     struct redis_pool *pool = node->pool;
-    uint64_t pause;
+    uint64_t pause = MIN((uint64_t)OPEN_FIRST_MS << MIN(node->openings, 16u), OPEN_MAX_MS);
 
-    if (pool->cluster)
-        redis_cluster_refresh(pool, node);
-    node->failures++;
-    /* While it is open only the probe's fate counts; what was sent before it opened fails late. */
-    if (node->open ? !node->probing : node->failures < pool->redis->breaker_failures)
-        return;
-    pause = MIN((uint64_t)OPEN_FIRST_MS << MIN(node->openings, 16u), OPEN_MAX_MS);
     node->open_until_ms = loop_now_ms(pool->loop) + redis_jitter(&pool->random, pause);
     node->openings++;
+    node->failures = node->in_time = node->late = 0;
     node->probing = false;
     if (!node->open)
         redis_count(pool, REDIS_BREAKERS, 1);
     node->open = true;
+}
+
+void redis_node_failed(struct redis_node *node)
+{
+    struct redis_pool *pool = node->pool;
+
+    if (pool->cluster)
+        redis_cluster_refresh(pool, node);
+    node->failures++;
+    node->failed_at_ms = loop_now_ms(pool->loop);
+    /* While it is open only the probe's fate counts; what was sent before it opened fails late. */
+    if (node->open ? node->probing : node->failures >= pool->redis->breaker_failures)
+        open_breaker(node);
+}
+
+void redis_node_answered(struct redis_node *node, const struct redis_request *request)
+{
+    uint64_t now = loop_now_ms(node->pool->loop);
+
+    if (request->call || request->probe) {
+        node->in_time++;
+        redis_node_succeeded(node);
+    } else if (request->forget && !node->open && now > node->failed_at_ms + FORGIVE_MS) {
+        /* Writes have no deadline: that they are carried out some time says nothing of a store that is slow to read. */
+        node->failures = 0;
+    }
+}
+
+void redis_node_timed_out(struct redis_node *node)
+{
+    uint64_t now = loop_now_ms(node->pool->loop);
+
+    if (now > node->window_ms + WINDOW_MS) {
+        node->window_ms = now;
+        node->in_time = node->late = 0;
+    }
+    node->late++;
+    if (!node->open && node->late >= LATE_MIN && node->late >= node->in_time)
+        open_breaker(node);
 }
 
 /* ---- clock ---- */
@@ -203,19 +242,40 @@ static int64_t wall_base_ms(const struct redis_node *node)
     return loop_wall_ms(node->pool->loop) - (int64_t)loop_now_ms(node->pool->loop);
 }
 
+/* What it can be wrong by at `now_us`. */
+static uint64_t error_at(const struct redis_sample *sample, uint64_t now_us)
+{
+    uint64_t age_us = now_us - MIN(now_us, sample->at_us);
+
+    return sample->error_us + age_us / (1000000 / CLOCK_DRIFT_PPM);
+}
+
+/* Two samples that cannot both be true: the server's clock was set, or another server answers there. */
+static bool contradicts(const struct redis_sample *old, const struct redis_sample *new)
+{
+    int64_t apart = old->offset_us - new->offset_us;
+    uint64_t allowed = error_at(old, new->at_us) + new->error_us + CLOCK_GRAIN_US;
+
+    return (uint64_t)(apart < 0 ? -apart : apart) > allowed;
+}
+
 void redis_node_sample(struct redis_node *node, uint64_t sent_us, uint64_t server_us)
 {
     uint64_t now_us = clock_mono_us(), half = (now_us - sent_us) / 2;
     int64_t base = wall_base_ms(node), step = base - node->wall_base_ms;
-
-    if (step > CLOCK_STEP_MS || step < -CLOCK_STEP_MS)
-        node->sample_count = node->sample_next = 0;
-    node->wall_base_ms = base;
-    node->samples[node->sample_next] = (struct redis_sample){
+    struct redis_sample sample = {
         .offset_us = (int64_t)server_us - (int64_t)(sent_us + half),
         .error_us = half,
         .at_us = now_us,
     };
+    bool consistent = step <= CLOCK_STEP_MS && step >= -CLOCK_STEP_MS;
+
+    for (unsigned i = 0; i < node->sample_count && consistent; i++)
+        consistent = !contradicts(&node->samples[i], &sample);
+    if (!consistent)
+        node->sample_count = node->sample_next = 0;
+    node->wall_base_ms = base;
+    node->samples[node->sample_next] = sample;
     node->sample_next = (node->sample_next + 1) % REDIS_CLOCK_SAMPLES;
     node->sample_count = MIN(node->sample_count + 1, REDIS_CLOCK_SAMPLES);
 }
@@ -241,13 +301,11 @@ void redis_node_clock(struct redis_node *node, struct redis_clock *ret)
         return;
     }
     for (unsigned i = 0; i < node->sample_count; i++) {
-        const struct redis_sample *sample = &node->samples[i];
-        uint64_t age_us = now_us - MIN(now_us, sample->at_us);
-        uint64_t error_us = sample->error_us + age_us / (1000000 / CLOCK_DRIFT_PPM);
+        uint64_t error_us = error_at(&node->samples[i], now_us);
 
         if (error_us < best) {
             best = error_us;
-            best_offset = sample->offset_us;
+            best_offset = node->samples[i].offset_us;
         }
     }
     /* Two clocks read in whole milliseconds. */

@@ -86,8 +86,9 @@ struct redis_node {
     bool in_use; /* the slot map names it */
     /* breaker */
     bool open, probing;
-    unsigned failures, openings;
-    uint64_t open_until_ms;
+    unsigned failures, openings; /* in a row */
+    unsigned in_time, late;      /* calls of this window */
+    uint64_t open_until_ms, failed_at_ms, window_ms;
     /* clock */
     struct redis_sample samples[REDIS_CLOCK_SAMPLES];
     unsigned sample_count, sample_next;
@@ -131,6 +132,10 @@ int redis_node_admit(const struct redis_node *node);
 struct redis_lane *redis_node_lane(struct redis_node *node, bool forget, bool force);
 void redis_node_succeeded(struct redis_node *node);
 void redis_node_failed(struct redis_node *node);
+/* It answered a request, which says more or less. */
+void redis_node_answered(struct redis_node *node, const struct redis_request *request);
+/* One call was not answered in time; redis_node_failed() is told once for all of a turn. */
+void redis_node_timed_out(struct redis_node *node);
 void redis_node_sample(struct redis_node *node, uint64_t sent_us, uint64_t server_us);
 void redis_node_clock(struct redis_node *node, struct redis_clock *ret);
 

@@ -200,6 +200,19 @@ static void end_call(void *arg)
     redis_call_end(&((struct ask *)arg)->call);
 }
 
+static void send_and_end(void *arg)
+{
+    struct ask *ask = arg;
+
+    memset(ask, 0, sizeof(*ask));
+    ask->args[0] = VIEW("GET");
+    ask->args[1] = VIEW("zero");
+    ask->count = 2;
+    ask->timeout_ms = 5000;
+    ask_send(ask);
+    redis_call_end(&ask->call);
+}
+
 static void test_ended_call(void **state)
 {
     /* A call may be ended before it is answered, sent or not; nobody is woken, and order is kept. */
@@ -210,8 +223,7 @@ static void test_ended_call(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    ask_begin(&one, 5000, "GET zero");
-    on_loop(end_call, &one); /* not connected yet: it never leaves */
+    on_loop(send_and_end, &one); /* it never leaves */
     ask_begin(&one, 5000, "GET one");
     for (int i = 0; i < 2000 && redis_now().bytes_out < 36; i++)
         usleep(1000);
@@ -368,6 +380,37 @@ static void test_breaker_and_probe(void **state)
     close_fake();
 }
 
+static void test_always_late(void **state)
+{
+    /* A server that answers everything, each time too late, is not worth asking: late answers are no successes. */
+    static const struct op script[] = {
+        UP,
+        ASKED("one"),
+        { OP_GATE, NULL, 0 },
+        SAY("+late\r\n"),
+        ASKED("one"),
+        { OP_GATE, NULL, 0 },
+        SAY("+late\r\n"),
+        ASKED("one"),
+        CLOSED,
+        END,
+    };
+
+    (void)state;
+    open_fake(script, (struct redis_options){ .breaker_failures = 3 });
+    for (int i = 0; i < 3; i++) {
+        uint64_t before = redis_now().bytes_in;
+
+        assert_false(redis_now().breaker_open);
+        assert_int_equal(asked(10, "GET one").error, -ETIMEDOUT);
+        sem_post(&fake.gate);
+        while (i < 2 && redis_now().bytes_in < before + 7)
+            usleep(1000);
+    }
+    assert_true(redis_now().breaker_open);
+    close_fake();
+}
+
 static void test_queue_bound(void **state)
 {
     /* Requests that are not answered are bounded in bytes; what waits when the loop closes is cancelled. */
@@ -456,6 +499,46 @@ static void test_clock(void **state)
     close_fake();
 }
 
+static void feed_samples(void *arg)
+{
+    struct redis_node *node = atomic_load(&client_redis->pools[0])->nodes[0];
+    uint64_t now = clock_mono_us();
+
+    node->sample_count = node->sample_next = 0;
+    redis_node_sample(node, now - 200, 5000000000u);
+    redis_node_sample(node, now - 80000, 5000000000u); /* worse, and true as well */
+    *(unsigned *)arg = node->sample_count;
+}
+
+static void set_servers_clock(void *arg)
+{
+    struct redis_node *node = atomic_load(&client_redis->pools[0])->nodes[0];
+
+    redis_node_sample(node, clock_mono_us() - 300, 5060000000u);
+    *(unsigned *)arg = node->sample_count;
+}
+
+static void test_servers_clock_is_set(void **state)
+{
+    /* Of several measurements the one with the shortest round trip counts; one that contradicts the others ends them. */
+    static const struct op script[] = { UP, ASKED("k"), SAY("+v\r\n"), CLOSED, END };
+    struct redis_clock before, after;
+    unsigned count;
+
+    (void)state;
+    open_fake(script, (struct redis_options){ 0 });
+    assert_answer(asked(5000, "GET k"), "v");
+    on_loop(feed_samples, &count);
+    assert_int_equal(count, 2);
+    on_loop(read_clock, &before);
+    assert_true(before.known && before.error_ms <= 10);
+    on_loop(set_servers_clock, &count);
+    assert_int_equal(count, 1);
+    on_loop(read_clock, &after);
+    assert_true(after.known && llabs(after.offset_ms - before.offset_ms - 60000) <= 20);
+    close_fake();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -473,9 +556,11 @@ int main(void)
         cmocka_unit_test(test_broken_connection),
         cmocka_unit_test(test_server_unable),
         cmocka_unit_test(test_breaker_and_probe),
+        cmocka_unit_test(test_always_late),
         cmocka_unit_test(test_queue_bound),
         cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_servers_clock_is_set),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* The shared tier on a real server: entries there and back, what is refused, leases, and the store's faults. */
 #include "redis_fixture.h"
 
+#include "base/heap.h"
 #include "store/shared.h"
 
 static struct server server;
@@ -556,6 +557,40 @@ static void test_store_gone(void **state)
     server_end(&server);
 }
 
+static void test_memory_is_out(void **state)
+{
+    /* Whichever allocation fails, every read ends, as a hit or a miss, and the next ones succeed. */
+    struct object *object;
+    int r;
+
+    (void)state;
+    need_server();
+    open_shared(NULL, NULL);
+    warm_up();
+    for (unsigned long nth = 1; nth <= 40; nth++) {
+        uint64_t hits = stats().hits;
+
+        object = make_object("k", 40000, 60000);
+        heap_fault(nth, 0);
+        put(object, 1, true);
+        object = get("k", &r);
+        if (object)
+            object_unref(object);
+        heap_fault(0, 0);
+        settle();
+        for (int i = 0; i < 5000 && stats().hits <= hits; i++) {
+            put(make_object("k", 40000, 60000), 1, false);
+            settle();
+            object = get("k", &r);
+            if (object)
+                object_unref(object);
+        }
+        assert_true(stats().hits > hits);
+    }
+    close_shared();
+    server_end(&server);
+}
+
 /* ---- a store whose clock is another ---- */
 
 static void test_clocks_apart(void **state)
@@ -608,7 +643,7 @@ int main(void)
         cmocka_unit_test(test_vary),           cmocka_unit_test(test_not_believed),
         cmocka_unit_test(test_another_key),    cmocka_unit_test(test_drop),
         cmocka_unit_test(test_lease),          cmocka_unit_test(test_store_gone),
-        cmocka_unit_test(test_clocks_apart),
+        cmocka_unit_test(test_memory_is_out),  cmocka_unit_test(test_clocks_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
