@@ -398,7 +398,7 @@ void shared_put(struct shared *shared, struct loop *loop, struct entry_key at, s
     entry_of(object, &entry);
     entry.position = position;
     /* A response time ahead of our clock: the clock was set back since, its age is not known any more. */
-    if (whole && life_ms > 0 && object->times.response_ms <= now_ms + FUTURE_MS) {
+    if (whole && life_ms > 0 && times_are_sound(&entry, now_ms, 0)) {
         size_t head_len = entry_head_len(&entry);
 
         if (head_len > ENTRY_HEAD_MAX || head_len + entry.body_len > shared->max_object)
@@ -413,11 +413,12 @@ void shared_put(struct shared *shared, struct loop *loop, struct entry_key at, s
 void shared_put_vary(struct shared *shared, struct loop *loop, struct entry_key at, const struct key *key,
                      struct view vary_names, uint64_t generation, uint64_t position, int64_t lifetime_ms)
 {
-    int64_t now_ms = loop_wall_ms(loop);
+    int64_t now_ms = loop_wall_ms(loop),
+            life_ms = MIN(MAX(lifetime_ms, 0), TIME_MAX_MS) + MIN(shared->keep_stale_ms, TIME_MAX_MS);
     struct entry entry = {
         .kind = ENTRY_VARY,
         .times = { .response_ms = now_ms,
-                   .lifetime_ms = MIN(lifetime_ms, TIME_MAX_MS),
+                   .lifetime_ms = MIN(MAX(lifetime_ms, 0), TIME_MAX_MS),
                    .swr_ms = -1,
                    .sie_ms = -1,
                    .date_s = now_ms / 1000,
@@ -428,8 +429,8 @@ void shared_put_vary(struct shared *shared, struct loop *loop, struct entry_key 
         .vary_names = vary_names,
     };
 
-    if (lifetime_ms > 0)
-        put_entry(shared, loop, at, &entry, NULL, lifetime_ms);
+    if (life_ms > 0)
+        put_entry(shared, loop, at, &entry, NULL, life_ms);
 }
 
 void shared_drop(struct shared *shared, struct loop *loop, struct entry_key at)

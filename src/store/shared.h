@@ -56,7 +56,7 @@ void shared_get_cancel(struct shared_get *get);
  * is incomplete, external or past its life is not written. `release`: the lease of `at` ends with it, in any of these cases. */
 void shared_put(struct shared *shared, struct loop *loop, struct entry_key at, struct object *object, uint64_t position,
                 bool release);
-/* The names under which variants of `key` stand. `lifetime_ms` from now, of the longest-lived variant. */
+/* The names under which variants of `key` stand. `lifetime_ms` from now: of the longest-lived variant; keep_stale_ms is added. */
 void shared_put_vary(struct shared *shared, struct loop *loop, struct entry_key at, const struct key *key,
                      struct view vary_names, uint64_t generation, uint64_t position, int64_t lifetime_ms);
 void shared_drop(struct shared *shared, struct loop *loop, struct entry_key at);
