@@ -85,6 +85,8 @@ static void write_servers(struct text *out, struct upstream *upstream, const cha
         char memory[256];
         struct text server = TEXT_ON(memory);
 
+        if (i < count && upstream_server_name(upstream, i).len == 0)
+            continue;
         upstream_server_stats(upstream, i, &stats);
         text_put(&server, view_str(labels));
         metrics_label(&server, "server", view_first(upstream_server_name(upstream, i), 80));
@@ -160,6 +162,8 @@ void admin_put_breakers(struct text *out, struct upstream *upstream)
     json_name(out, "breakers");
     text_char(out, '[');
     for (unsigned i = 0; i < count; i++) {
+        if (upstream_server_name(upstream, i).len == 0)
+            continue;
         upstream_server_stats(upstream, i, &stats);
         json_comma(out);
         text_char(out, '{');

@@ -85,6 +85,18 @@ static void compile_timeouts(const struct site_upstream *from, struct upstream_t
     };
 }
 
+static void compile_health(const struct site_upstream *from, struct upstream_options *to)
+{
+    to->health_path = from->health.path.len ? from->health.path.ptr : NULL;
+    to->health_host = from->health.host.len ? from->health.host.ptr : NULL;
+    to->health_interval_ms = narrow(from->health.interval);
+    to->health_timeout_ms = narrow(from->health.timeout);
+    to->healthy = narrow(from->health.healthy);
+    to->unhealthy = narrow(from->health.unhealthy);
+    to->slow_start_ms = narrow(from->slow_start);
+    compile_statuses(&from->health.statuses, to->health_statuses);
+}
+
 static int make_upstream(struct compiled *c, const struct site_upstream *from, struct upstream **ret,
                          struct text *reason)
 {
@@ -117,6 +129,7 @@ static int make_upstream(struct compiled *c, const struct site_upstream *from, s
     options.retry_percent = narrow(from->retry_budget.percent);
     options.retry_per_second = narrow(from->retry_budget.per_second);
     compile_breaker(from, &options);
+    compile_health(from, &options);
     compile_timeouts(from, &options.timeouts);
     return upstream_new(ret, &options, reason);
 }
@@ -330,6 +343,8 @@ int compile_site(struct site *site, struct http_stats *stats, struct loop *const
         compiled_free(&c->config);
         return r;
     }
+    for (unsigned i = 0; i < c->upstream_count; i++)
+        upstream_start(c->upstreams[i], loops[0]);
     *ret = &c->config;
     return 0;
 }

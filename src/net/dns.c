@@ -445,6 +445,65 @@ void dns_cancel(struct dns_waiter *waiter)
     waiter->entry = NULL;
 }
 
+/* ---- SRV ---- */
+
+/* Outlives its question when that is cancelled: c-ares has no way to take one query back. */
+struct dns_srv_query {
+    struct dns_srv *srv; /* NULL: cancelled */
+    struct dns_resolver *resolver;
+};
+
+static void on_srv(void *arg, int status, int timeouts, unsigned char *message, int len)
+{
+    struct dns_srv_query *query = arg;
+    struct dns_srv *srv = query->srv;
+    bool closing = query->resolver->closing;
+
+    (void)timeouts;
+    heap_free(query);
+    if (!srv)
+        return;
+    srv->query = NULL;
+    srv->error = status_to_errno(status);
+    if (srv->error == 0)
+        srv->error = dns_srv_parse(view_make((const char *)message, (size_t)MAX(len, 0)), srv) < 0 ? -EIO : 0;
+    srv->state = DNS_SRV_DONE;
+    if (!closing)
+        task_wake(srv->task);
+}
+
+int dns_srv_ask(struct loop *loop, struct view name, struct dns_srv *srv)
+{
+    char memory[NAME_MAX_LEN + 1];
+    struct dns_srv_query *query;
+    struct dns_resolver *d;
+    int r = normalise(name, memory, &name);
+
+    if (r < 0)
+        return r;
+    memory[name.len] = '\0';
+    r = resolver_get(loop, &d);
+    if (r < 0)
+        return r;
+    query = heap_zalloc(sizeof(*query));
+    if (!query)
+        return -ENOMEM;
+    *query = (struct dns_srv_query){ .srv = srv, .resolver = d };
+    srv->query = query;
+    srv->state = DNS_SRV_ASKED;
+    ares_query(d->channel, memory, 1 /* IN */, 33 /* SRV */, on_srv, query);
+    rearm(d);
+    return 0;
+}
+
+void dns_srv_cancel(struct dns_srv *srv)
+{
+    if (srv->query)
+        srv->query->srv = NULL;
+    srv->query = NULL;
+    srv->state = DNS_SRV_IDLE;
+}
+
 int dns_use_servers(struct loop *loop, const char *servers)
 {
     struct dns_resolver *d;

@@ -29,6 +29,36 @@ int dns_lookup(struct loop *loop, struct view name, uint16_t port, struct dns_wa
 /* Forgets the waiter; harmless when it does not wait. Call before its memory goes. */
 void dns_cancel(struct dns_waiter *waiter);
 
+/* ---- SRV records (RFC 2782) ---- */
+
+#define DNS_SRV_MAX 32
+
+enum dns_srv_state { DNS_SRV_IDLE, DNS_SRV_ASKED, DNS_SRV_DONE };
+
+struct dns_srv_target {
+    char host[254]; /* NUL-terminated */
+    uint16_t port, priority, weight;
+};
+
+/* A question, embedded in the asker. Zero it and set `task` before first use. */
+struct dns_srv {
+    enum dns_srv_state state;
+    struct task *task;
+    struct dns_srv_query *query; /* in flight */
+    /* DONE: */
+    int error;       /* 0, or as dns_lookup() says it; the rest is valid with 0 only */
+    uint64_t ttl_ms; /* 1 s to 5 min */
+    unsigned count;  /* 0: "decidedly not available" */
+    struct dns_srv_target targets[DNS_SRV_MAX];
+};
+
+/* Asks; nothing is kept here. 0: `task` is woken when the state is DONE. -EINVAL, -ENOMEM. Not while ASKED. */
+int dns_srv_ask(struct loop *loop, struct view name, struct dns_srv *srv);
+/* Forgets the question. Call before its memory goes. */
+void dns_srv_cancel(struct dns_srv *srv);
+/* The answer section of a DNS message (foreign bytes) into ret->targets, count and ttl_ms. 0 or -EBADMSG. For dns.c and tests. */
+int dns_srv_parse(struct view message, struct dns_srv *ret);
+
 /* Asks these name servers ("192.0.2.1,[2001:db8::1]:5353") instead of the system's, from now on. 0, -EINVAL, -ENOMEM. */
 int dns_use_servers(struct loop *loop, const char *servers);
 

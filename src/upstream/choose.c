@@ -10,14 +10,15 @@
 
 static bool is_usable(struct upstream_server *server, uint64_t now_ms)
 {
-    return !atomic_load_explicit(&server->unhealthy, memory_order_relaxed) && breaker_may(&server->breaker, now_ms);
+    return atomic_load_explicit(&server->active, memory_order_relaxed) &&
+           !atomic_load_explicit(&server->unhealthy, memory_order_relaxed) && breaker_may(&server->breaker, now_ms);
 }
 
 bool choose_possible(struct pool *pool, uint32_t tried)
 {
     uint64_t now = loop_now_ms(pool->loop);
 
-    for (unsigned i = 0; i < pool->upstream->server_count; i++)
+    for (unsigned i = 0; i < upstream_slots(pool->upstream); i++)
         if (!(tried & 1u << i) && is_usable(&pool->upstream->servers[i], now))
             return true;
     return false;
@@ -26,32 +27,48 @@ bool choose_possible(struct pool *pool, uint32_t tried)
 struct candidates {
     struct balance_server list[UPSTREAM_SERVERS_MAX];
     unsigned count;
+    uint32_t share;  /* the largest among them */
     bool room, safe; /* kinds of servers that are preferred, as far as there are any */
 };
+
+/* RFC 2782: the lowest number first; the others only when none of those can be asked. */
+static unsigned first_priority(struct upstream *up, uint32_t tried, uint64_t now_ms)
+{
+    unsigned lowest = UINT32_MAX;
+
+    for (unsigned i = 0; i < upstream_slots(up); i++)
+        if (!(tried & 1u << i) && is_usable(&up->servers[i], now_ms))
+            lowest = MIN(lowest, (unsigned)upstream_target(up, i)->priority);
+    return lowest;
+}
 
 /* One pass finds out what there is, the second takes the best kind. */
 static void find_candidates(struct pool *pool, const struct choose_ask *ask, struct candidates *ret)
 {
     uint64_t now = loop_now_ms(pool->loop);
+    unsigned priority = first_priority(pool->upstream, ask->tried, now);
 
     ret->room = ret->safe = false;
     for (unsigned pass = 0; pass < 2; pass++) {
         bool any_room = false, any_safe = false;
 
-        ret->count = 0;
-        for (unsigned i = 0; i < pool->upstream->server_count; i++) {
+        ret->count = ret->share = 0;
+        for (unsigned i = 0; i < upstream_slots(pool->upstream); i++) {
             struct upstream_server *server = &pool->upstream->servers[i];
+            const struct upstream_target *target = upstream_target(pool->upstream, i);
             bool room = !pool_is_full(pool, i), safe = ask->replayable || breaker_is_trusted(&server->breaker);
 
-            if (ask->tried & 1u << i || !is_usable(server, now) || (ret->room && !room) || (ret->safe && !safe))
+            if (ask->tried & 1u << i || !is_usable(server, now) || target->priority != priority ||
+                (ret->room && !room) || (ret->safe && !safe))
                 continue;
             any_room = any_room || (room && safe);
             any_safe = any_safe || safe;
+            ret->share = MAX(ret->share, upstream_share(pool->upstream, i, now));
             ret->list[ret->count++] = (struct balance_server){
                 .index = i,
-                .weight = MAX(breaker_share(&server->breaker, now), 1u),
+                .weight = MAX(upstream_share(pool->upstream, i, now), 1u) * target->weight,
                 .in_flight = atomic_load_explicit(&server->in_flight, memory_order_relaxed),
-                .hash = server->hash,
+                .hash = target->hash,
                 .current = &pool->servers[i].turn,
             };
         }
@@ -63,11 +80,7 @@ static void find_candidates(struct pool *pool, const struct choose_ask *ask, str
 /* While every server that could take it is still ramping up, only a share of the requests is let through. */
 static bool is_shed(struct pool *pool, const struct candidates *from)
 {
-    uint32_t share = 0;
-
-    for (unsigned i = 0; i < from->count; i++)
-        share = MAX(share, from->list[i].weight);
-    return share < SHARE_FULL && pool_random(pool) % SHARE_FULL >= share;
+    return from->share < SHARE_FULL && pool_random(pool) % SHARE_FULL >= from->share;
 }
 
 static bool admit(struct pool *pool, unsigned server, struct choice *ret)

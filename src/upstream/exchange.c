@@ -12,6 +12,9 @@
 
 #include <errno.h>
 
+/* How often an exchange looks whether a first answer about SRV records has come. */
+#define NAMELESS_POLL_MS 20u
+
 _Static_assert(sizeof(struct exchange) <= LOOP_BLOCK_SIZE, "an exchange fits a pooled block");
 
 void exchange_arm(struct exchange *x, uint32_t after_ms)
@@ -57,7 +60,8 @@ void exchange_fail(struct exchange *x, enum exchange_error error, const char *de
     timer_clear(&x->timer);
     timer_clear(&x->total);
     exchange_drop_conn(x);
-    pool_count(x->pool, POOL_FAILURES + error, 1);
+    if (!x->check)
+        pool_count(x->pool, POOL_FAILURES + error, 1);
 }
 
 /* ---- getting a connection ---- */
@@ -75,6 +79,8 @@ static enum exchange_verdict step_backoff(struct exchange *x)
 /* Holds a server from here on; one that was given up while we stood in its line is left for another. */
 static int have_server(struct exchange *x)
 {
+    if (x->check)
+        return 0;
     if (x->place.queued && choose_is_void(x->pool, &x->choice)) {
         pool_leave_queue(x->pool, &x->place);
         choose_end(x->pool, &x->choice);
@@ -86,11 +92,17 @@ static enum exchange_verdict step_acquire(struct exchange *x)
 {
     int r = have_server(x);
 
+    if (r == -EAGAIN) {
+        exchange_arm(x, NAMELESS_POLL_MS);
+        x->step = X_BACKOFF;
+        return X_CONTINUE;
+    }
     if (r < 0) {
         exchange_fail(x, EXCHANGE_DESTINATION_UNAVAILABLE, "no server may be asked now: they have failed too often");
         return X_WAIT;
     }
-    r = pool_acquire(x->pool, x->choice.server, x->fresh, !x->request.replayable, &x->place, &x->conn);
+    r = x->check ? pool_connect(x->pool, x->choice.server, &x->conn)
+                 : pool_acquire(x->pool, x->choice.server, x->fresh, !x->request.replayable, &x->place, &x->conn);
     if (r == -EAGAIN) {
         if (!x->timer.expires_ms)
             exchange_arm(x, timeouts(x)->queue_ms);
@@ -153,7 +165,7 @@ static enum exchange_verdict next_attempt(struct exchange *x, enum exchange_erro
 
 static enum exchange_verdict step_resolve(struct exchange *x)
 {
-    const struct upstream_server *server = &x->upstream->servers[x->choice.server];
+    const struct upstream_target *server = upstream_target(x->upstream, x->choice.server);
     int r = dns_lookup(x->pool->loop, view_str(server->host), server->port, &x->dns, &x->addresses);
 
     if (r == -EAGAIN && x->timer.fired) {
@@ -196,7 +208,7 @@ static enum exchange_verdict connect_failed(struct exchange *x, int error)
 
 static enum exchange_verdict connected(struct exchange *x)
 {
-    const struct upstream_server *server = &x->upstream->servers[x->choice.server];
+    const struct upstream_target *server = upstream_target(x->upstream, x->choice.server);
     struct pool_server *mine = &x->pool->servers[x->choice.server];
     struct sock *sock = &x->conn->sock;
 
@@ -382,8 +394,8 @@ static void arm_total(struct exchange *x)
         timer_set(&x->total, total);
 }
 
-int exchange_start(struct exchange **ret, struct upstream *upstream, struct task *owner,
-                   const struct exchange_request *request)
+static int make(struct exchange **ret, struct upstream *upstream, struct task *owner,
+                const struct exchange_request *request)
 {
     struct pool *pool;
     struct exchange *x;
@@ -411,11 +423,35 @@ int exchange_start(struct exchange **ret, struct upstream *upstream, struct task
     timer_init(&x->timer, &x->task);
     timer_init(&x->total, &x->task);
     fields_init(&x->response.fields, x->fields, EXCHANGE_FIELDS_MAX);
-    pool_count(pool, POOL_EXCHANGES, 1);
     arm_total(x);
-    budget_deposit(&upstream->retry_budget);
-    drive(x);
     *ret = x;
+    return 0;
+}
+
+int exchange_start(struct exchange **ret, struct upstream *upstream, struct task *owner,
+                   const struct exchange_request *request)
+{
+    int r = make(ret, upstream, owner, request);
+
+    if (r < 0)
+        return r;
+    pool_count((*ret)->pool, POOL_EXCHANGES, 1);
+    budget_deposit(&upstream->retry_budget);
+    drive(*ret);
+    return 0;
+}
+
+int exchange_start_check(struct exchange **ret, struct upstream *upstream, struct task *owner,
+                         const struct exchange_request *request, unsigned server)
+{
+    int r = make(ret, upstream, owner, request);
+
+    if (r < 0)
+        return r;
+    (*ret)->check = true;
+    (*ret)->choice.server = server;
+    drive(*ret);
+    task_wake(owner);
     return 0;
 }
 

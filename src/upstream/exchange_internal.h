@@ -53,6 +53,7 @@ struct exchange {
     bool fresh; /* an idle connection will not do: one has just proved stale */
     bool same;  /* a retry at the same server */
     bool renewed;
+    bool check;         /* goes to the given server and no other, past limit and breaker */
     bool by_deadline;   /* the timer `total` is the owner's deadline */
     bool deadline_over; /* it failed because its owner's time was over */
     uint8_t retries;
@@ -89,7 +90,7 @@ struct exchange {
 void exchange_fail(struct exchange *x, enum exchange_error error, const char *detail);
 /* Would the request be sent once more if its connection broke now? */
 bool exchange_may_retry(const struct exchange *x);
-/* Takes a server and breaker tickets. 0, or -ENOENT: nobody may be asked. */
+/* Takes a server and breaker tickets. 0; -ENOENT: nobody may be asked; -EAGAIN: who may be asked is not known yet. */
 int exchange_choose(struct exchange *x);
 /* The attempt at this server failed with `error` and nothing of an answer has come: puts the exchange on its way to another
  * server (or, when nothing was sent, to the same one after a pause) as far as limits and budget allow. False: it was the
@@ -102,6 +103,10 @@ bool exchange_judge_head(struct exchange *x);
 void exchange_judge_end(struct exchange *x, enum exchange_error error);
 /* The connection broke (error 0: ended) before the final head: tries again where that is safe, else fails. */
 enum exchange_verdict exchange_broken(struct exchange *x, int error);
+/* A check of one server: as exchange_start(), but nothing is counted, nothing is tried again. */
+int exchange_start_check(struct exchange **ret, struct upstream *upstream, struct task *owner,
+                         const struct exchange_request *request, unsigned server) must_use;
+
 /* Closes the connection, if there is one. */
 void exchange_drop_conn(struct exchange *x);
 /* 0: no timer. */

@@ -19,7 +19,13 @@
 
 static bool has_own_breaker(const struct upstream *up)
 {
-    return up->server_count > 1;
+    return up->srv_count > 0 || upstream_slots(up) > 1;
+}
+
+/* Its servers stand in SRV records that nobody has answered about yet. */
+static bool is_nameless(const struct upstream *up)
+{
+    return up->srv_count > 0 && up->keeper_loop && !atomic_load_explicit(&up->srv_answered, memory_order_relaxed);
 }
 
 int exchange_choose(struct exchange *x)
@@ -27,6 +33,8 @@ int exchange_choose(struct exchange *x)
     struct choose_ask ask = { .tried = x->tried, .key = x->request.key_hash, .replayable = x->request.replayable };
     uint64_t now = loop_now_ms(x->pool->loop);
 
+    if (is_nameless(x->upstream) && clock_mono_us() - x->started_us < x->upstream->options.timeouts.dns_ms * 1000u)
+        return -EAGAIN;
     if (x->same)
         return choose_same(x->pool, x->choice.server, &x->choice);
     if (!x->has_whole && has_own_breaker(x->upstream)) {
@@ -165,7 +173,7 @@ bool exchange_try_again(struct exchange *x, enum exchange_error error)
 {
     bool elsewhere;
 
-    if (!is_repeatable(x)) /* the end tells the breaker */
+    if (x->check || !is_repeatable(x)) /* the end tells the breaker */
         return false;
     if (error == EXCHANGE_CONNECTION_TERMINATED && is_stale(x)) {
         x->renewed = x->fresh = true;

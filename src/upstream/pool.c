@@ -16,7 +16,7 @@
 
 int pool_get(struct pool **ret, struct upstream *upstream, struct loop *loop)
 {
-    unsigned index = loop_index(loop), count = upstream->server_count;
+    unsigned index = loop_index(loop), count = UPSTREAM_SERVERS_MAX;
     struct pool *pool;
 
     CHECK(index < upstream->options.loops);
@@ -42,7 +42,7 @@ void pool_free(struct pool *pool)
 {
     if (!pool)
         return;
-    for (unsigned i = 0; i < pool->upstream->server_count; i++) {
+    for (unsigned i = 0; i < UPSTREAM_SERVERS_MAX; i++) {
         CHECK(list_empty(&pool->servers[i].waiting));
         while (!list_empty(&pool->servers[i].idle))
             conn_close(CONTAINER_OF(pool->servers[i].idle.next, struct conn, link));
@@ -133,6 +133,7 @@ static struct conn *conn_new(struct pool *pool, unsigned server)
         return NULL;
     conn->pool = pool;
     conn->server = server;
+    conn->generation = pool->servers[server].generation;
     conn->sock.io.fd = -1;
     list_init(&conn->link);
     task_init(&conn->task, pool->loop, idle_run);
@@ -164,6 +165,8 @@ void conn_release(struct conn *conn)
     /* Bytes behind the response must not become the answer to the next request; while `readable` is set nobody knows
      * whether there are any. */
     if (pool_counter(pool, POOL_IDLE) >= options->max_idle ||
+        conn->generation !=
+            atomic_load_explicit(&pool->upstream->servers[conn->server].generation, memory_order_acquire) ||
         (options->max_requests && conn->requests >= options->max_requests) ||
         (conn->sock.readable && !is_quiet(conn))) {
         conn_close(conn);
@@ -203,6 +206,28 @@ static int enqueue(struct pool *pool, unsigned server, struct pool_place *place)
     return -EAGAIN;
 }
 
+/* The slot has another server now: nothing kept for the old one may be used for it. */
+static void adopt(struct pool *pool, unsigned server)
+{
+    struct pool_server *mine = &pool->servers[server];
+    uint32_t generation = atomic_load_explicit(&pool->upstream->servers[server].generation, memory_order_acquire);
+
+    if (likely(mine->generation == generation))
+        return;
+    while (!list_empty(&mine->idle))
+        conn_close(CONTAINER_OF(mine->idle.next, struct conn, link));
+    tls_session_clear(&mine->session);
+    mine->preferred.len = 0;
+    mine->generation = generation;
+}
+
+int pool_connect(struct pool *pool, unsigned server, struct conn **ret)
+{
+    adopt(pool, server);
+    *ret = conn_new(pool, server);
+    return *ret ? 0 : -ENOMEM;
+}
+
 int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, struct pool_place *place,
                  struct conn **ret)
 {
@@ -212,6 +237,7 @@ int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, s
 
     if (!my_turn)
         return enqueue(pool, server, place);
+    adopt(pool, server);
     conn = fresh && below_limit(pool, server) ? NULL : take_idle(pool, server, careful);
     if (conn && fresh) {
         conn_close(conn);

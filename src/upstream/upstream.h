@@ -24,8 +24,9 @@ struct upstream_timeouts { /* milliseconds; 0: none */
 };
 
 struct upstream_options {
-    const char *name;           /* for metrics and messages */
-    const char *const *servers; /* "http://host[:port]" or "https://host[:port]", no path */
+    const char *name; /* for metrics and messages */
+    const char *const
+        *servers; /* "http://host[:port]" or "https://host[:port]", no path; "http://_name": SRV records */
     unsigned server_count;
     unsigned loops; /* number of loops that may use it; loop_index() < loops */
     struct tls_options tls;
@@ -42,11 +43,17 @@ struct upstream_options {
     uint16_t breaker_statuses[UPSTREAM_STATUSES_MAX]; /* answers that count as failures; 0 ends the list */
     uint32_t retries;                                 /* of one request, a lost keep-alive connection not counted */
     uint32_t retry_percent, retry_per_second;         /* budget: share of all requests, and besides */
-    bool retry_statuses;                              /* also retry after a breaker status, safe methods only */
+    const char *health_path;                          /* NULL: no checks */
+    const char *health_host;                          /* NULL: the server's own */
+    uint32_t health_interval_ms, health_timeout_ms, healthy, unhealthy;
+    uint16_t health_statuses[UPSTREAM_STATUSES_MAX]; /* good ones; none: every 2xx */
+    uint32_t slow_start_ms; /* from 20 to 100 % of the traffic after checks brought a server back */
+    bool retry_statuses;    /* also retry after a breaker status, safe methods only */
 };
 
 /* The defaults: 1024 connections, 1024 waiting, 64 idle for 55 s, head 64 KiB; dns 5 s, connect 2 s, tls 5 s, first byte and
- * idle 30 s; round robin; the breaker's own; 502, 503 and 504 are failures; 1 retry, budget 20 % and 10/s. Fill in name,
+ * idle 30 s; round robin; the breaker's own; 502, 503 and 504 are failures; 1 retry, budget 20 % and 10/s; no checks (every
+ * 5 s with 2 s to answer, 2 good, 3 bad, when there is a path); slow start 10 s. Fill in name,
  * servers and loops. */
 void upstream_options_init(struct upstream_options *options);
 
@@ -54,6 +61,9 @@ struct upstream;
 
 /* Copies the options. 0; -EINVAL with the reason appended to `reason` (bad URL, unusable certificate file); -ENOMEM. */
 int upstream_new(struct upstream **ret, const struct upstream_options *options, struct text *reason);
+/* Lets `loop` check the servers and follow their SRV records, when the options ask for either: posts a message to it, so the
+ * upstream must live until the loop has handled what was posted. Without this call neither happens. */
+void upstream_start(struct upstream *upstream, struct loop *loop);
 /* Closes the idle connections of one loop and frees its pool; on that loop's thread, with no exchange of it open there. */
 void upstream_loop_close(struct upstream *upstream, struct loop *loop);
 /* After upstream_loop_close() on every loop that used it. NULL is fine. */
@@ -63,8 +73,9 @@ const char *upstream_name(const struct upstream *upstream);
 /* What the first server calls itself, for a Host field of our own: "host" or "host:port" (port left out when it is the scheme's). */
 struct view upstream_authority(const struct upstream *upstream);
 bool upstream_is_tls(const struct upstream *upstream);
+/* Slots of servers; with SRV records some may be unused: their name is empty. */
 unsigned upstream_server_count(const struct upstream *upstream);
-/* "host:port" of server i as configured. */
+/* "host:port" of server i. Valid for this turn of the loop. */
 struct view upstream_server_name(const struct upstream *upstream, unsigned i);
 
 /* Why an exchange failed: the proxy error types of RFC 9209 §2.3. */

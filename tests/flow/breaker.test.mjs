@@ -338,3 +338,96 @@ flow('a storm of resets neither crashes nor leaks connections', async ({ get, or
     assert.equal((await servers(node))[0].in_flight, 0);
     assert.equal((await node.metrics()).get('doorstep_upstream_active_connections{upstream="app"}'), 0);
 });
+
+/* ---- active checks ---- */
+
+const health = { path: '/healthz', interval: '20ms', timeout: '200ms', unhealthy: 2, healthy: 2 };
+
+/** Answers checks as `state.good` says and counts them apart; everything else is answered with 200. */
+function checked(origin, state) {
+    state.checks = 0;
+    origin.answers((exchange) => {
+        if (exchange.target === '/healthz') {
+            state.checks++;
+            return { status: state.good ? 200 : 500, headers: { Connection: 'close' } };
+        }
+        state.requests = (state.requests ?? 0) + 1;
+        return pass;
+    });
+}
+
+flow('checks take a server out and bring it back; a single server too', { node: false }, async (s) => {
+    const state = { good: true };
+    checked(s.origin, state);
+    s.node = await s.startNode({ config: siteConfig([s.origin.url], { upstream: { health, slow_start: '0s' } }) });
+    await until(() => state.checks >= 2, 'checks run without any request');
+    assert.equal((await s.get('/a')).status, 200);
+    state.good = false;
+    await until(async () => !(await servers(s.node))[0].healthy, 'it is taken out');
+    const requests = state.requests;
+    const response = await s.get('/b');
+    assert.equal(response.status, 503);
+    assert.equal(proxyStatus(response).error, 'destination_unavailable');
+    assert.equal(state.requests, requests);
+    state.good = true;
+    await until(async () => (await servers(s.node))[0].healthy, 'it comes back');
+    assert.equal((await s.get('/c')).status, 200);
+    const metrics = await s.node.metrics();
+    assert.equal(metrics.get(`doorstep_upstream_server_healthy{upstream="app",server="127.0.0.1:${s.origin.port}"}`), 1);
+});
+
+flow('a server whose checks fail gets nothing; the other gets all', { node: false }, async (s) => {
+    const other = await s.startOrigin();
+    const [good, bad] = [{ good: true }, { good: false }];
+    checked(s.origin, good);
+    checked(other, bad);
+    s.node = await s.startNode({ config: siteConfig([s.origin.url, other.url], { upstream: { health } }) });
+    await until(async () => !(await servers(s.node))[1].healthy, 'it is taken out');
+    for (let i = 0; i < 10; i++) {
+        assert.equal((await s.get(`/${i}`)).status, 200);
+    }
+    assert.equal(bad.requests, undefined);
+});
+
+flow('a server that accepts and says nothing fails its checks', { node: false }, async (s) => {
+    s.node = await s.startNode({ config: siteConfig([s.origin.url], { upstream: { health: { ...health, timeout: '30ms' } } }) });
+    await until(async () => !(await servers(s.node))[0].healthy, 'it is taken out');
+});
+
+flow('checks get through although every connection is in use, and a reload ends and renews them', {
+    node: false }, async (s) => {
+    const state = { good: true };
+    s.origin.answers(async (exchange) => {
+        if (exchange.target === '/healthz') {
+            state.checks = (state.checks ?? 0) + 1;
+            return { headers: { Connection: 'close' } };
+        }
+        await exchange.closed();
+        return undefined;
+    });
+    const config = siteConfig([s.origin.url], { upstream: { health, max_connections: 1 } });
+    s.node = await s.startNode({ config });
+    const client = await s.connect();
+    await client.ask('/hangs', { method: 'POST', body: 'x' });
+    await until(() => s.origin.requests.some((request) => request.target === '/hangs'), 'it hangs');
+    const seen = state.checks;
+    await until(() => state.checks > seen + 3, 'checks go on');
+    assert.equal((await servers(s.node))[0].healthy, true);
+    s.node.configure(config);
+    const said = s.node.stderr.length + s.node.stdout.length;
+    s.node.signal('SIGHUP');
+    await s.node.line(/reload|configuration/i, said);
+    const before = state.checks;
+    await until(() => state.checks > before + 3, 'checks go on after the reload');
+});
+
+for (const [name, upstream, path] of [
+    ['a status out of range', { breaker: { statuses: ['99'] } }, 'breaker.statuses'],
+    ['a path without its slash', { health: { path: 'healthz' } }, 'health.path'],
+    ['a path with a line end', { health: { path: '/a\r\nX: y' } }, 'health.path'],
+]) {
+    flow(`check refuses ${name}`, { node: false }, async (s) => {
+        await assert.rejects(s.startNode({ config: siteConfig(['http://127.0.0.1:9'], { upstream }) }),
+            new RegExp(path.replace('.', '\\.')));
+    });
+}
