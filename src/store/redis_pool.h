@@ -5,7 +5,7 @@
 #include "store/redis_conn.h"
 
 #define REDIS_NODES_MAX 128u
-#define REDIS_LANES_MAX 16u
+#define REDIS_LANES_MAX 64u
 #define REDIS_REDIRECTS_MAX 3u
 #define REDIS_CLOCK_SAMPLES 8u
 
