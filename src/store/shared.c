@@ -488,7 +488,7 @@ void shared_lease_release(struct shared *shared, struct loop *loop, struct entry
 {
     /* Compare and delete in one step: ours may have run out and be another node's by now. */
     static const char script[] =
-        "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) end return 0";
+        "if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('UNLINK',KEYS[1]) end return 0";
     char memory[KEY_MAX];
     struct text text = TEXT_ON(memory);
     struct view args[] = { VIEW("EVAL"), view_make(script, sizeof(script) - 1), VIEW("1"),

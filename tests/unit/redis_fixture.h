@@ -109,7 +109,7 @@ static inline struct redis_stats redis_now(void)
 struct ask {
     struct redis_call call;
     struct task task;
-    struct view args[8];
+    struct view args[16];
     unsigned count;
     int key;
     uint32_t timeout_ms;
@@ -159,7 +159,7 @@ static inline void ask_begin(struct ask *ask, uint32_t timeout_ms, const char *l
 
     memset(ask, 0, sizeof(*ask));
     sem_init(&ask->done, 0, 0);
-    while (rest.ptr)
+    while (rest.ptr && ask->count < ARRAY_LEN(ask->args))
         ask->args[ask->count++] = view_cut(&rest, ' ');
     ask->key = ask->count > 1 ? 1 : -1;
     ask->timeout_ms = timeout_ms;

@@ -507,6 +507,36 @@ static void test_lease(void **state)
     server_end(&server);
 }
 
+static void test_least_rights(void **state)
+{
+    /* The commands that the documentation names are enough. */
+    struct redis_options how = { .user = VIEW("node"), .password = VIEW("hush") };
+    struct object *object;
+    int r;
+
+    (void)state;
+    need_server();
+    open_shared(NULL, NULL);
+    assert_answer(asked(5000, "ACL SETUSER node on >hush ~t:* -@all +hello +auth +select +time +get"), "OK");
+    assert_answer(asked(5000, "ACL SETUSER node +set +unlink +eval +cluster|slots +asking"), "OK");
+    close_shared();
+    how.path = view_str(server.path);
+    open_shared(NULL, &how);
+    warm_up();
+    assert_int_equal(lease("k", 60000), 0);
+    put(make_object("k", 10, 60000), 1, true);
+    settle();
+    object = get("k", &r);
+    assert_int_equal(r, 0);
+    object_unref(object);
+    while (lease("k", 60000) == -EBUSY)
+        usleep(1000);
+    assert_int_equal(stats().leases, 2);
+    assert_int_equal(stats().write_failures, 0);
+    close_shared();
+    server_end(&server);
+}
+
 static void test_store_gone(void **state)
 {
     /* Store down, hanging, full, back: reads are misses, writes are dropped or counted as failed, leases say to go on without. */
@@ -642,8 +672,9 @@ int main(void)
         cmocka_unit_test(test_not_written),    cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_vary),           cmocka_unit_test(test_not_believed),
         cmocka_unit_test(test_another_key),    cmocka_unit_test(test_drop),
-        cmocka_unit_test(test_lease),          cmocka_unit_test(test_store_gone),
-        cmocka_unit_test(test_memory_is_out),  cmocka_unit_test(test_clocks_apart),
+        cmocka_unit_test(test_lease),          cmocka_unit_test(test_least_rights),
+        cmocka_unit_test(test_store_gone),     cmocka_unit_test(test_memory_is_out),
+        cmocka_unit_test(test_clocks_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
