@@ -27,6 +27,7 @@ int admin_new(struct admin **ret, const struct admin_options *options)
         return -ENOMEM;
     }
     admin_register_gauges(admin);
+    admin_register_tiers(admin);
     *ret = admin;
     return 0;
 }
@@ -39,16 +40,6 @@ void admin_free(struct admin *admin)
     heap_free(admin);
 }
 
-/* In time that depends on the length of what was sent only. */
-static bool token_equal(const struct admin *admin, struct view sent)
-{
-    size_t difference = sent.len ^ admin->token_len;
-
-    for (size_t i = 0; i < sent.len; i++)
-        difference |= (size_t)(unsigned char)(sent.ptr[i] ^ admin->token[admin->token_len ? i % admin->token_len : 0]);
-    return difference == 0;
-}
-
 static bool is_allowed(const struct admin *admin, const struct http_request *request, bool local)
 {
     struct view value = fields_value(&request->fields, FIELD_AUTHORIZATION);
@@ -57,7 +48,7 @@ static bool is_allowed(const struct admin *admin, const struct http_request *req
         return true;
     if (!view_starts_with_icase(value, VIEW("Bearer ")))
         return false;
-    return token_equal(admin, view_trim(view_skip(value, sizeof("Bearer ") - 1)));
+    return view_eq_secret(view_trim(view_skip(value, sizeof("Bearer ") - 1)), view_make(admin->token, admin->token_len));
 }
 
 /* A browser says on whose behalf it sends a POST: a page of another site must not purge through a visitor's browser. Programs

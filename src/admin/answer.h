@@ -39,6 +39,9 @@ void json_ms(struct text *out, const char *name, int64_t ms);
 void admin_why(struct admin *admin, struct loop *loop, const struct http_request *request, struct admin_answer *ret);
 void admin_top(struct admin *admin, struct loop *loop, struct admin_answer *ret);
 void admin_register_gauges(struct admin *admin);
+/* tiers.c: what lies below memory, for /metrics, and as members of /top. */
+void admin_register_tiers(struct admin *admin);
+void admin_put_tiers(struct text *out, const struct server *server);
 
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);

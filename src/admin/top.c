@@ -132,6 +132,7 @@ static void write_top(struct text *out, void *arg)
     json_u64(out, "fills", fill_table_count(server->fill.table));
     put_latency(out, &top->totals);
     put_memory(out, &top->memory);
+    admin_put_tiers(out, server);
     put_urls(out, "top_misses", top->misses, top->miss_count);
     put_urls(out, "top_bytes", top->bytes, top->byte_count);
     json_name(out, "upstreams");

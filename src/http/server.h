@@ -30,7 +30,10 @@ struct server {
     struct ladder *ladder; /* likewise: nothing below memory */
     struct marks *marks;
     struct purger *purger;
-    struct bus *bus; /* NULL: none */
+    struct bus *bus;     /* NULL: none */
+    struct redis *redis; /* likewise; for its numbers */
+    struct state *state; /* likewise */
+    struct purge_pg *pg; /* likewise */
     struct http_stats *stats;
     struct access_log *access_log;
     admin_handler *admin;

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "base/log.h"
+#include "base/rcu.h"
 #include "http/purge.h"
 
 #include <errno.h>
@@ -12,6 +13,9 @@
 
 #define WORKERS 4u
 #define SECRET_LEN 32u
+/* At the end: bytes that may wait for the disk, and how many milliseconds it may take over a shard of memory. */
+#define SAVE_QUEUE_MAX ((uint64_t)16 << 20)
+#define SAVE_PAUSES_MAX 2000u
 /* How long after a start the database may keep us from trusting what is stored. */
 #define PG_DOUBT_MS 5000u
 
@@ -34,6 +38,7 @@ static int open_state(struct tiers *tiers, const struct site *site)
         log_error("durable state %s: %s", text_str(&path), reason.len ? text_str(&reason) : strerror(-r));
         return r;
     }
+    tiers->server->state = tiers->state;
     r = marks_new((unsigned)site->purge.marks, &tiers->server->marks);
     purger.state = tiers->state;
     purger.marks = tiers->server->marks;
@@ -200,7 +205,7 @@ static int open_shared(struct tiers *tiers, const struct site *site, struct loop
     if (site->shared.url.len == 0)
         return 0;
     r = open_redis(tiers, site, loop_count);
-    shared.redis = bus.redis = tiers->redis;
+    server->redis = shared.redis = bus.redis = tiers->redis;
     if (r == 0)
         r = shared_new(&shared, &server->shared);
     if (r == 0 && site->purge.bus)
@@ -338,6 +343,7 @@ static void start_pg(struct tiers *tiers)
         log_error("purge.postgres: %s", reason.len ? text_str(&reason) : "out of memory");
         pg_caught_up(tiers);
     }
+    tiers->server->pg = tiers->pg;
 }
 
 /* ---- life ---- */
@@ -356,6 +362,7 @@ void tiers_stop(struct tiers *tiers)
         bus_stop(tiers->server->bus);
     if (!tiers->pg)
         return;
+    tiers->server->pg = NULL;
     purge_pg_stop(tiers->pg);
     timer_clear(&tiers->pg_timer);
     task_cancel(&tiers->pg_task);
@@ -382,8 +389,38 @@ void tiers_close_loop(struct tiers *tiers, struct loop *loop)
 
 void tiers_close_state(struct tiers *tiers)
 {
+    tiers->server->state = NULL;
     state_close(tiers->state);
     tiers->state = NULL;
+}
+
+static enum memory_visit offer(struct object *object, void *arg)
+{
+    ladder_evicted(arg, object);
+    return MEMORY_KEEP;
+}
+
+/* Memory is about to go: what was in use goes to disk, as if it were evicted, so that the next start is warm. A shard at a time,
+ * and not faster than the disk takes it. */
+static void save_memory(struct server *server)
+{
+    struct timespec pause = { .tv_nsec = 1000000 };
+    struct disk_stats stats;
+    unsigned cursor = 0;
+    bool more = true;
+
+    urcu_qsbr_register_thread();
+    while (more) {
+        more = memory_each(server->memory, &cursor, offer, server->ladder);
+        for (unsigned waited = 0; waited < SAVE_PAUSES_MAX; waited++) {
+            disk_stats(server->disk, &stats);
+            if (!stats.on || stats.queued_bytes < SAVE_QUEUE_MAX)
+                break;
+            nanosleep(&pause, NULL);
+        }
+        more = more && stats.on;
+    }
+    urcu_qsbr_unregister_thread();
 }
 
 void tiers_free(struct tiers *tiers)
@@ -393,6 +430,8 @@ void tiers_free(struct tiers *tiers)
     if (!server)
         return;
     state_close(tiers->state);
+    if (server->disk && server->ladder)
+        save_memory(server);
     purge_pg_free(tiers->pg);
     bus_free(server->bus);
     ladder_free(server->ladder);
