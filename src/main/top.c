@@ -143,6 +143,36 @@ static double sum_outcomes(const struct samples *s, const char *prefix, size_t c
     return sum;
 }
 
+static bool says(const struct samples *s, const char *path, const char *value)
+{
+    const char *found = flat_string(&s->now, path);
+
+    return found && strcmp(found, value) == 0;
+}
+
+/* A line for each rung below memory that this node has. */
+static void draw_tiers(struct screen *screen, const struct samples *s)
+{
+    char a[16], b[16], c[16], d[16];
+
+    if (says(s, "disk.on", "false"))
+        row(screen, "disk   OFF: %s", flat_string(&s->now, "disk.trouble"));
+    else if (flat_string(&s->now, "disk.on"))
+        row(screen, "disk   %s of %s   objects %s   hits %s/s", short_size(flat_number(&s->now, "disk.bytes"), a),
+            short_size(flat_number(&s->now, "disk.limit"), b), short_number(flat_number(&s->now, "disk.objects"), c),
+            short_number(rate(s, "disk.hits"), d));
+    if (flat_string(&s->now, "shared.on"))
+        row(screen, "shared %s   hits %s/s   writes %s/s   dropped %s/s",
+            says(s, "shared.on", "true") ? "connected" : "AWAY", short_number(rate(s, "shared.hits"), a),
+            short_number(rate(s, "shared.writes"), b), short_number(rate(s, "shared.dropped"), c));
+    if (flat_string(&s->now, "purges.bus_connected"))
+        row(screen, "bus    %s   nodes %.0f   purges waiting %.0f",
+            says(s, "purges.bus_caught_up", "true")   ? "caught up"
+            : says(s, "purges.bus_connected", "true") ? "CATCHING UP"
+                                                      : "AWAY",
+            flat_number(&s->now, "purges.bus_nodes"), flat_number(&s->now, "purges.bus_queued"));
+}
+
 static void draw_summary(struct screen *screen, const struct samples *s)
 {
     double requests = sum_outcomes(s, "requests", ARRAY_LEN(outcomes)),
@@ -171,6 +201,7 @@ static void draw_summary(struct screen *screen, const struct samples *s)
         short_time(flat_number(&s->now, "latency_us.miss_p99"), d));
     row(screen, "memory [%s] %s of %s   objects %s   evictions %s/s", bar, short_size(used, a), short_size(limit, b),
         short_number(flat_number(&s->now, "memory.objects"), c), short_number(rate(s, "memory.evictions"), d));
+    draw_tiers(screen, s);
     row(screen, "%s", "");
 }
 
