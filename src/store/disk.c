@@ -38,19 +38,48 @@ uint32_t disk_version(const struct object *object, uint64_t body_len)
     return (uint32_t)hash | 1;
 }
 
-void disk_job_begin(struct disk *disk)
+void disk_job_send(struct disk_job *job)
 {
+    struct disk *disk = job->disk;
+
     pthread_mutex_lock(&disk->jobs_lock);
     disk->jobs++;
+    list_push(&disk->reads, &job->link);
     pthread_mutex_unlock(&disk->jobs_lock);
+    workers_submit(disk->options.workers, &job->work);
 }
 
-void disk_job_end(struct disk *disk)
+void disk_job_ran(struct disk_job *job)
 {
+    struct disk *disk = job->disk;
+
     pthread_mutex_lock(&disk->jobs_lock);
     if (--disk->jobs == 0)
         pthread_cond_broadcast(&disk->jobs_none);
     pthread_mutex_unlock(&disk->jobs_lock);
+}
+
+void disk_job_back(struct disk_job *job)
+{
+    pthread_mutex_lock(&job->disk->jobs_lock);
+    list_remove(&job->link);
+    pthread_mutex_unlock(&job->disk->jobs_lock);
+}
+
+/* Reads whose loops have stopped before they came back. */
+static void abandon_jobs(struct disk *disk)
+{
+    struct node *link;
+
+    pthread_mutex_lock(&disk->jobs_lock);
+    while (disk->jobs)
+        pthread_cond_wait(&disk->jobs_none, &disk->jobs_lock);
+    pthread_mutex_unlock(&disk->jobs_lock);
+    while ((link = list_pop(&disk->reads))) {
+        struct disk_job *job = CONTAINER_OF(link, struct disk_job, link);
+
+        job->abandon(job);
+    }
 }
 
 /* ---- opening ---- */
@@ -129,6 +158,7 @@ static int init_parts(struct disk *disk)
 
     disk->dir_fd = disk->lock_fd = -1;
     disk->next_seq = 1;
+    list_init(&disk->reads);
     pthread_mutex_init(&disk->keeping, NULL);
     pthread_mutex_init(&disk->keeper_lock, NULL);
     pthread_mutex_init(&disk->jobs_lock, NULL);
@@ -206,10 +236,7 @@ void disk_close(struct disk *disk)
     if (!disk)
         return;
     stop_threads(disk);
-    pthread_mutex_lock(&disk->jobs_lock);
-    while (disk->jobs)
-        pthread_cond_wait(&disk->jobs_none, &disk->jobs_lock);
-    pthread_mutex_unlock(&disk->jobs_lock);
+    abandon_jobs(disk);
     keeper_checkpoint(disk);
     disk_free(disk);
 }

@@ -33,7 +33,9 @@ struct disk_options {
 /* Reads the checkpoint and scans what was written since. An unusable directory is no failure (the tier starts off and keeps
  * trying); 0, -ENOMEM, -EINVAL with the reason appended (options that can never work). */
 int disk_open(const struct disk_options *options, struct disk **ret, struct text *reason);
-/* Writes what is queued and a checkpoint. No other thread uses the tier any more; workers still run. NULL is fine. */
+/* Writes what is queued and a checkpoint. No other thread uses the tier any more, and the loops have stopped: reads that did
+ * not come back to their loop are released. When there may be such reads, free the workers first (nothing here needs them).
+ * NULL is fine. */
 void disk_close(struct disk *disk);
 
 /* ---- looking up; on a loop's thread ---- */
@@ -63,7 +65,7 @@ struct disk_stream;
 /* For an external object. Keeps the files it needs open, also when their segments are recycled meanwhile. 0; -ESTALE: the body
  * is not there any more; -ENOMEM. */
 int disk_stream_open(struct disk *disk, struct object *object, struct task *task, struct disk_stream **ret);
-/* Up to `max` verified bytes at `offset` of the body, borrowed until the next call. > 0; -EAGAIN: the task is woken; -EIO: the
+/* Up to `max` (> 0) verified bytes at `offset` (< body_len) of the body, borrowed until the next call. > 0; -EAGAIN: the task is woken; -EIO: the
  * bytes are not what was written. Reads ahead while offsets follow each other. */
 ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max, struct view *ret);
 void disk_stream_close(struct disk_stream *stream);

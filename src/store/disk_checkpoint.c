@@ -19,25 +19,40 @@
 
 /* ---- reading ---- */
 
-/* Of segments that are there; the table does not change meanwhile. */
-static bool is_known(const struct space *space, const struct disk_slot *slot)
+/* Sizes of the segments that are there, by number: asked once for each slot. */
+struct known {
+    uint32_t first, count;
+    uint32_t *sizes; /* 0: no such segment */
+};
+
+static int know(const struct space *space, struct known *ret)
 {
-    uint32_t low = space->first, high = space->first + space->count;
+    struct segment *const *table = space->count ? space->table + space->first : NULL;
+    struct known known = { 0 };
 
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (space->table[middle]->seq < slot->seq)
-            low = middle + 1;
-        else
-            high = middle;
+    if (space->count) {
+        known.first = table[0]->seq;
+        known.count = table[space->count - 1]->seq - known.first + 1;
     }
-    return low < space->first + space->count && space->table[low]->seq == slot->seq &&
-           slot_offset(slot) < space->table[low]->size && slot_type(slot) == RECORD_ENTRY;
+    known.sizes = heap_zalloc((known.count + (size_t)1) * sizeof(*known.sizes));
+    if (!known.sizes)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < space->count; i++)
+        known.sizes[table[i]->seq - known.first] = table[i]->size;
+    *ret = known;
+    return 0;
+}
+
+static bool is_known(const struct known *known, const struct disk_slot *slot)
+{
+    uint32_t at = slot->seq - known->first;
+
+    return at < known->count && slot_offset(slot) < known->sizes[at] && slot_type(slot) == RECORD_ENTRY;
 }
 
 /* One block of slots: how many, or -errno. */
-static int load_block(struct disk *disk, int fd, char *memory, uint64_t *offset, uint32_t *crc_of_all)
+static int load_block(struct disk *disk, const struct known *known, int fd, char *memory, uint64_t *offset,
+                      uint32_t *crc_of_all)
 {
     uint32_t count;
     int r = file_read(fd, memory, BLOCK_HEAD, *offset);
@@ -58,7 +73,7 @@ static int load_block(struct disk *disk, int fd, char *memory, uint64_t *offset,
     for (uint32_t i = 0; i < count; i++) {
         struct disk_slot slot = slot_get(memory + BLOCK_HEAD + (size_t)i * SLOT_SIZE);
 
-        if (is_known(&disk->space, &slot))
+        if (is_known(known, &slot))
             (void)!disk_index_put(disk->index, &slot);
     }
     *offset += BLOCK_HEAD + (uint64_t)count * SLOT_SIZE;
@@ -68,6 +83,7 @@ static int load_block(struct disk *disk, int fd, char *memory, uint64_t *offset,
 int checkpoint_load(struct disk *disk, struct checkpoint_head *ret)
 {
     char *memory = heap_alloc(BLOCK_HEAD + BLOCK_SLOTS * SLOT_SIZE);
+    struct known known = { 0 };
     struct checkpoint_head head;
     uint64_t offset = CHECKPOINT_HEAD;
     uint32_t crc = 0;
@@ -78,15 +94,18 @@ int checkpoint_load(struct disk *disk, struct checkpoint_head *ret)
         r = checkpoint_head_parse(view_make(memory, CHECKPOINT_HEAD), &head);
     if (r == 0 && memcmp(head.identity, disk->options.identity, sizeof(head.identity)) != 0)
         r = -EBADMSG;
+    if (r == 0)
+        r = know(&disk->space, &known);
     if (r == 0) {
         disk_index_expect(disk->index, MIN(head.objects, disk->space.bytes / RECORD_HEAD));
         crc = crc32c(0, memory, CHECKPOINT_HEAD);
         do
-            r = load_block(disk, fd, memory, &offset, &crc);
+            r = load_block(disk, &known, fd, memory, &offset, &crc);
         while (r > 0);
     }
     if (fd >= 0)
         close(fd);
+    heap_free(known.sizes);
     heap_free(memory);
     if (r == 0)
         *ret = head;

@@ -160,6 +160,15 @@ struct disk {
     pthread_mutex_t jobs_lock; /* reads on workers; disk_close() waits for them */
     pthread_cond_t jobs_none;
     unsigned jobs;
+    struct node reads; /* of struct disk_job: sent to a worker, not yet back on their loop */
+};
+
+/* A read by a worker; embedded in what waits for it. */
+struct disk_job {
+    struct work work;
+    struct disk *disk;
+    struct node link;
+    void (*abandon)(struct disk_job *job); /* disk_close(): no loop will ever handle it */
 };
 
 static inline void disk_add(_Atomic uint64_t *counter, uint64_t n)
@@ -175,9 +184,12 @@ void disk_trouble(struct disk *disk, int error, const char *what);
 void disk_mask(const struct disk *disk, struct entry_key at, uint64_t ret[2]);
 /* What tells two versions of an entry apart. Never 0. */
 uint32_t disk_version(const struct object *object, uint64_t body_len);
-/* A job on the worker pool that uses the tier begins; ends. */
-void disk_job_begin(struct disk *disk);
-void disk_job_end(struct disk *disk);
+/* Sends a job to a worker; work.run, work.done.handle, work.loop, disk and abandon are set. */
+void disk_job_send(struct disk_job *job);
+/* The last thing a job does on its worker. */
+void disk_job_ran(struct disk_job *job);
+/* The first thing it does back on its loop. */
+void disk_job_back(struct disk_job *job);
 
 /* ---- disk_segment.c ---- */
 

@@ -12,8 +12,7 @@
 #define READ_ERRORS_MAX 3u /* in a row: the disk, not a sector */
 
 struct disk_get {
-    struct work work;
-    struct disk *disk;
+    struct disk_job job;
     struct task *task;
     struct segment *segment; /* pinned until the job has run */
     struct disk_slot slot;
@@ -340,20 +339,33 @@ static void get_free(struct disk_get *get)
 
 static void get_run(struct work *work)
 {
-    struct disk_get *get = CONTAINER_OF(work, struct disk_get, work);
-    struct disk *disk = get->disk;
+    struct disk_get *get = CONTAINER_OF(CONTAINER_OF(work, struct disk_job, work), struct disk_get, job);
+    struct disk *disk = get->job.disk;
     int r = get_now(disk, get->segment, &get->slot, get->at, &get->key, &get->object);
 
     get->result = settle(disk, &get->slot, get->at, r, false);
     segment_unpin(disk, get->segment);
-    disk_job_end(disk);
+    disk_job_ran(&get->job);
+}
+
+static struct disk_get *get_of(struct message *message)
+{
+    struct work *work = CONTAINER_OF(message, struct work, done);
+
+    return CONTAINER_OF(CONTAINER_OF(work, struct disk_job, work), struct disk_get, job);
+}
+
+static void get_abandon(struct disk_job *job)
+{
+    get_free(CONTAINER_OF(job, struct disk_get, job));
 }
 
 static void get_done(struct loop *loop, struct message *message)
 {
-    struct disk_get *get = CONTAINER_OF(CONTAINER_OF(message, struct work, done), struct disk_get, work);
+    struct disk_get *get = get_of(message);
 
     (void)loop;
+    disk_job_back(&get->job);
     get->done = true;
     if (get->cancelled)
         get_free(get);
@@ -384,8 +396,9 @@ int disk_get(struct disk *disk, struct entry_key at, const struct key *key, stru
         disk_add(&disk->count.misses, 1);
         return -ENOENT;
     }
-    *get = (struct disk_get){ .work = { .done.handle = get_done, .run = get_run, .loop = task->loop },
-                              .disk = disk,
+    *get = (struct disk_get){ .job = { .work = { .done.handle = get_done, .run = get_run, .loop = task->loop },
+                                       .disk = disk,
+                                       .abandon = get_abandon },
                               .task = task,
                               .segment = segment,
                               .slot = slot,
@@ -393,9 +406,8 @@ int disk_get(struct disk *disk, struct entry_key at, const struct key *key, stru
                               .key = *key };
     memcpy(get->text, key->text.ptr, key->text.len);
     get->key.text.ptr = get->text;
-    disk_job_begin(disk);
     *ret_get = get;
-    workers_submit(disk->options.workers, &get->work);
+    disk_job_send(&get->job);
     return -EAGAIN;
 }
 

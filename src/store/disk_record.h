@@ -7,6 +7,7 @@
 
 #include "base/view.h"
 
+#include <endian.h>
 #include <stdint.h>
 
 #define RECORD_ALIGN 16u
@@ -179,7 +180,10 @@ static inline uint64_t get_le(const char *at, unsigned bytes)
 
 static inline uint32_t get_le32(const char *at)
 {
-    return (uint32_t)get_le(at, 4);
+    uint32_t value;
+
+    memcpy(&value, at, sizeof(value));
+    return le32toh(value);
 }
 
 static inline uint32_t align_record(uint32_t len)

@@ -344,6 +344,8 @@ static int fill_index(struct disk *disk)
 
         if (segment->seq >= covered.seq)
             r = scan_segment(disk, segment->seq);
+        else
+            segment->synced = true; /* a checkpoint is written after what it covers */
     }
     if (count) {
         struct segment *last = disk->space.table[first + count - 1];

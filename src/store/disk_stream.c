@@ -14,7 +14,7 @@
 #define WINDOW_BLOCKS 4u
 
 struct disk_stream {
-    struct work work;
+    struct disk_job job;
     struct disk *disk;
     struct object *object;
     struct disk_body *body;
@@ -162,7 +162,7 @@ static void prefetch(struct disk_stream *stream)
 
 static void stream_run(struct work *work)
 {
-    struct disk_stream *stream = CONTAINER_OF(work, struct disk_stream, work);
+    struct disk_stream *stream = CONTAINER_OF(CONTAINER_OF(work, struct disk_job, work), struct disk_stream, job);
     int r;
 
     if (stream->sequential)
@@ -170,7 +170,7 @@ static void stream_run(struct work *work)
     r = read_blocks(stream->disk, stream->segments[stream->extent], stream->body,
                     &stream->body->extents[stream->extent], stream->from, stream->count, stream->buffer, true);
     stream->error = r;
-    disk_job_end(stream->disk);
+    disk_job_ran(&stream->job);
 }
 
 static void close_now(struct disk_stream *stream)
@@ -198,9 +198,11 @@ static void failed(struct disk_stream *stream)
 
 static void stream_done(struct loop *loop, struct message *message)
 {
-    struct disk_stream *stream = CONTAINER_OF(CONTAINER_OF(message, struct work, done), struct disk_stream, work);
+    struct work *work = CONTAINER_OF(message, struct work, done);
+    struct disk_stream *stream = CONTAINER_OF(CONTAINER_OF(work, struct disk_job, work), struct disk_stream, job);
 
     (void)loop;
+    disk_job_back(&stream->job);
     stream->busy = false;
     if (stream->closed) {
         close_now(stream);
@@ -211,6 +213,14 @@ static void stream_done(struct loop *loop, struct message *message)
     else
         loaded(stream);
     task_wake(stream->task);
+}
+
+static void stream_abandon(struct disk_job *job)
+{
+    struct disk_stream *stream = CONTAINER_OF(job, struct disk_stream, job);
+
+    if (stream->closed)
+        close_now(stream);
 }
 
 /* Which blocks to read for `offset`: whole ones, of one extent. */
@@ -252,9 +262,12 @@ ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max
         if (stream->error == -EAGAIN) {
             stream->error = 0;
             stream->busy = true;
-            stream->work = (struct work){ .done.handle = stream_done, .run = stream_run, .loop = stream->task->loop };
-            disk_job_begin(stream->disk);
-            workers_submit(stream->disk->options.workers, &stream->work);
+            stream->job = (struct disk_job){
+                .work = { .done.handle = stream_done, .run = stream_run, .loop = stream->task->loop },
+                .disk = stream->disk,
+                .abandon = stream_abandon,
+            };
+            disk_job_send(&stream->job);
             return -EAGAIN;
         }
         if (stream->error < 0) {

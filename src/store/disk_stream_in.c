@@ -28,8 +28,8 @@ struct disk_writer {
     uint64_t written;
     /* under queue.lock: */
     struct node waiting;
-    bool posted;
     struct message room;
+    atomic_bool posted; /* `room` is on its way */
 };
 
 void disk_writer_unref(struct disk_writer *writer)
@@ -60,9 +60,7 @@ static void room_came(struct loop *loop, struct message *message)
     struct disk_writer *writer = CONTAINER_OF(message, struct disk_writer, room);
 
     (void)loop;
-    pthread_mutex_lock(&writer->disk->queue.lock);
-    writer->posted = false;
-    pthread_mutex_unlock(&writer->disk->queue.lock);
+    atomic_store(&writer->posted, false);
     if (!writer->closed)
         task_wake(writer->task);
     disk_writer_unref(writer);
@@ -75,9 +73,8 @@ void disk_writers_wake(struct queue *queue)
     while ((link = list_pop(&queue->writers))) {
         struct disk_writer *writer = CONTAINER_OF(link, struct disk_writer, waiting);
 
-        if (writer->posted)
+        if (atomic_exchange(&writer->posted, true))
             continue;
-        writer->posted = true;
         writer_ref(writer);
         loop_post(writer->task->loop, &writer->room);
     }
