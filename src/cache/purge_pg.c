@@ -175,19 +175,28 @@ static bool is_kept(const struct purge_pg *pg, const struct position *position)
     return pg->kept && strcmp(pg->kept_anchor, position->anchor_xid) == 0;
 }
 
-/* After a look that is through: what can become hard does. */
+static void harden(struct purge_pg *pg, const struct outbox_look *look)
+{
+    if (!pg->candidate.snapshot || look->wal_flushed < pg->candidate.wal)
+        return;
+    position_free(&pg->hard);
+    pg->hard = pg->candidate;
+    pg->candidate = (struct position){ 0 };
+    if (!is_kept(pg, &pg->hard) || clock_mono_ms() - pg->kept_ms >= KEEP_IDLE_MS)
+        keep(pg);
+}
+
+/* After a look that is through: what can become hard does. On a server with nothing else to do that is at once; on a busy one
+ * an older candidate first, since the newest is always a little ahead of the disk. */
 static int settle(struct purge_pg *pg, const struct outbox_look *look)
 {
-    if (pg->candidate.snapshot && look->wal_flushed >= pg->candidate.wal) {
-        position_free(&pg->hard);
-        pg->hard = pg->candidate;
-        pg->candidate = (struct position){ 0 };
-        if (!is_kept(pg, &pg->hard) || clock_mono_ms() - pg->kept_ms >= KEEP_IDLE_MS)
-            keep(pg);
-    }
+    int r = 0;
+
+    harden(pg, look);
     if (!pg->candidate.snapshot && strcmp(pg->read.snapshot, pg->hard.snapshot) != 0)
-        return position_copy(&pg->candidate, &pg->read);
-    return 0;
+        r = position_copy(&pg->candidate, &pg->read);
+    harden(pg, look);
+    return r;
 }
 
 /* `position` moves to the look's snapshot; its anchor stays. */
@@ -386,9 +395,8 @@ static void post_caught_up(struct purge_pg *pg)
     pg->stats.trouble[0] = '\0';
     pthread_mutex_unlock(&pg->lock);
     pg->backoff_ms = BACKOFF_MIN_MS;
-    log_info("purge: PostgreSQL: listening%s", pg->logged_ms ? " again" : "");
     pg->logged_ms = 0;
-    if (pg->options.caught_up && !atomic_exchange(&pg->caught_up_posted, true))
+    if (!atomic_exchange(&pg->caught_up_posted, true))
         loop_post(pg->options.loop, &pg->caught_up);
 }
 
@@ -398,7 +406,9 @@ static void on_caught_up(struct loop *loop, struct message *message)
 
     (void)loop;
     atomic_store(&pg->caught_up_posted, false);
-    pg->options.caught_up(pg->options.arg);
+    if (pg->options.caught_up)
+        pg->options.caught_up(pg->options.arg);
+    log_info("purge: PostgreSQL: listening, nothing is missed");
 }
 
 static unsigned poll_ms(const struct purge_pg *pg)
