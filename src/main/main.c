@@ -2,6 +2,7 @@
 #include "base/heap.h"
 #include "base/log.h"
 #include "conf/conf.h"
+#include "main/advice.h"
 #include "main/node.h"
 #include "main/purge.h"
 #include "main/top.h"
@@ -137,8 +138,9 @@ static int command_check(int argc, char **argv)
     if (r)
         return r;
     printf("%s: good: %zu routes, %zu upstreams\n", argv[2], site.routes.count, site.upstreams.count);
+    r = advice_print(&site, stdout) ? 1 : 0;
     site_free(&site);
-    return 0;
+    return r;
 }
 
 static int command_reference(int argc, char **argv)

@@ -1,0 +1,73 @@
+/* Advice for `doorstep check`: looks at files, changes nothing. */
+#include "main/advice.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static unsigned check_file(struct view path, const char *what, FILE *out)
+{
+    if (path.len == 0 || access(path.ptr, R_OK) == 0)
+        return 0;
+    fprintf(out, "  mistake: %s %s: %s\n", what, path.ptr, strerror(errno));
+    return 1;
+}
+
+static unsigned check_tls(const struct site_tls *tls, FILE *out)
+{
+    return check_file(tls->ca, "tls.ca", out) + check_file(tls->certificate, "tls.certificate", out) +
+           check_file(tls->key, "tls.key", out);
+}
+
+static bool is_this_machine(struct view host)
+{
+    return host.len == 0 || view_eq(host, VIEW("localhost")) || view_eq(host, VIEW("::1")) ||
+           view_starts_with(host, VIEW("127."));
+}
+
+static void say_disk(const struct site *site, FILE *out)
+{
+    if (site->disk.path.len == 0)
+        return;
+    if (site->disk.key.len || site->disk.key_file.len)
+        fprintf(out, "  disk %s: responses are encrypted (AES-256-GCM)\n", site->disk.path.ptr);
+    else
+        fprintf(out,
+                "  disk %s: responses, URLs and tags are stored in clear; disk.key or disk.key_file encrypts them\n",
+                site->disk.path.ptr);
+}
+
+static void say_state(const struct site *site, FILE *out)
+{
+    if (site->state.path.len)
+        fprintf(out, "  state %s: URLs and tags of purges are stored in clear\n", site->state.path.ptr);
+    else if (site->disk.path.len)
+        fprintf(out, "  state %s/state.db: URLs and tags of purges are stored in clear\n", site->disk.path.ptr);
+    else if (site->shared.url.len || site->purge.postgres.len)
+        fprintf(out, "  state: none is kept; after a restart the node reads all purges again. Set state.path\n");
+}
+
+static void say_shared(const struct site *site, FILE *out)
+{
+    if (site->shared.url.len == 0)
+        return;
+    fprintf(out, "  shared store: responses, URLs and tags are stored in clear%s\n",
+            site->shared.at.tls || is_this_machine(site->shared.at.host)
+                ? ""
+                : ", and sent in clear: rediss:// encrypts the way there");
+}
+
+unsigned advice_print(const struct site *site, FILE *out)
+{
+    unsigned mistakes = check_file(site->disk.key_file, "disk.key_file", out);
+
+    if (site->shared.url.len)
+        mistakes += check_tls(&site->shared.tls, out);
+    for (size_t i = 0; i < site->upstreams.count; i++)
+        mistakes += check_tls(&site->upstreams.items[i].tls, out);
+    say_disk(site, out);
+    say_state(site, out);
+    say_shared(site, out);
+    return mistakes;
+}
