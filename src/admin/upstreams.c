@@ -38,6 +38,8 @@ static const struct {
     { "doorstep_upstream_connects_total", "counter", "Connections established.", AT(connects) },
     { "doorstep_upstream_reuses_total", "counter", "Requests that found an idle connection.", AT(reuses) },
     { "doorstep_upstream_retries_total", "counter", "Requests sent again on a fresh connection.", AT(retries) },
+    { "doorstep_upstream_hedges_total", "counter", "Second requests sent because the first took long.", AT(hedges) },
+    { "doorstep_upstream_hedges_won_total", "counter", "Of these, answered first.", AT(hedges_won) },
     { "doorstep_upstream_connect_failures_total", "counter", "Connection attempts that failed.", AT(connect_failures) },
     { "doorstep_upstream_active_connections", "gauge", "Connections in use now.", AT(active) },
     { "doorstep_upstream_idle_connections", "gauge", "Idle connections now.", AT(idle) },

@@ -124,6 +124,8 @@ static int make_upstream(struct compiled *c, const struct site_upstream *from, s
     options.max_idle = narrow(from->keepalive.max_idle);
     options.idle_timeout_ms = narrow(from->keepalive.idle_timeout);
     options.balance = (enum balance)from->balance;
+    options.hedge = from->hedge.enabled;
+    options.hedge_percent = narrow(from->hedge.percent);
     options.retries = narrow(from->retries);
     options.retry_statuses = from->retry_statuses;
     options.retry_percent = narrow(from->retry_budget.percent);

@@ -54,7 +54,8 @@ void exchange_fail(struct exchange *x, enum exchange_error error, const char *de
     text_str(&text);
     exchange_judge_end(x, error);
     x->error = error;
-    x->step = X_FAILED;
+    timer_clear(&x->late);
+    x->step = x->twin ? X_TWIN : X_FAILED;
     pool_leave_queue(x->pool, &x->place);
     dns_cancel(&x->dns);
     timer_clear(&x->timer);
@@ -370,6 +371,7 @@ static void exchange_run(struct task *task)
     else if (x->timer.fired && x->step != X_BACKOFF && x->step != X_RESOLVE && x->step != X_CONNECT && x->step != X_TLS)
         phase_timed_out(x);
     drive(x);
+    exchange_hedge_look(x);
     if (x->step != before || x->step > X_SEND)
         task_wake(x->owner);
 }
@@ -422,6 +424,7 @@ static int make(struct exchange **ret, struct upstream *upstream, struct task *o
     task_init(&x->task, owner->loop, exchange_run);
     timer_init(&x->timer, &x->task);
     timer_init(&x->total, &x->task);
+    timer_init(&x->late, &x->task);
     fields_init(&x->response.fields, x->fields, EXCHANGE_FIELDS_MAX);
     arm_total(x);
     *ret = x;
@@ -437,6 +440,24 @@ int exchange_start(struct exchange **ret, struct upstream *upstream, struct task
         return r;
     pool_count((*ret)->pool, POOL_EXCHANGES, 1);
     budget_deposit(&upstream->retry_budget);
+    budget_deposit(&upstream->hedge_budget);
+    exchange_hedge_arm(*ret);
+    drive(*ret);
+    return 0;
+}
+
+int exchange_start_twin(struct exchange **ret, struct exchange *of, uint32_t tried)
+{
+    struct exchange_request request = of->request;
+    int r;
+
+    request.want_interim = false;
+    r = make(ret, of->upstream, &of->task, &request);
+    if (r < 0)
+        return r;
+    (*ret)->tried = tried;
+    (*ret)->retries = UINT8_MAX;
+    (*ret)->started_us = of->started_us;
     drive(*ret);
     return 0;
 }
@@ -470,7 +491,9 @@ void exchange_close(struct exchange *x)
 
     if (!x)
         return;
+    exchange_close(x->twin);
     loop = x->pool->loop;
+    timer_clear(&x->late);
     dns_cancel(&x->dns);
     pool_leave_queue(x->pool, &x->place);
     timer_clear(&x->timer);
@@ -489,7 +512,7 @@ void exchange_close(struct exchange *x)
 void exchange_set_owner(struct exchange *x, struct task *owner)
 {
     CHECK(owner->loop == x->pool->loop);
-    x->owner = owner;
+    exchange_live(x)->owner = x->owner = owner;
 }
 
 enum exchange_state exchange_state(const struct exchange *x)
@@ -499,14 +522,15 @@ enum exchange_state exchange_state(const struct exchange *x)
         [X_CONNECT] = EXCHANGE_CONNECTING, [X_TLS] = EXCHANGE_CONNECTING,     [X_SEND] = EXCHANGE_WAITING,
         [X_HEAD] = EXCHANGE_WAITING,       [X_INTERIM] = EXCHANGE_INTERIM,    [X_BODY] = EXCHANGE_BODY,
         [X_TUNNEL] = EXCHANGE_TUNNEL,      [X_DONE] = EXCHANGE_DONE,          [X_FAILED] = EXCHANGE_FAILED,
+        [X_TWIN] = EXCHANGE_WAITING,
     };
 
-    return states[x->step];
+    return states[exchange_live(x)->step];
 }
 
 int exchange_take_sock(struct exchange *x, struct task *task, struct sock *ret)
 {
-    struct sock *sock = &x->conn->sock;
+    struct sock *sock = &x->conn->sock; /* an upgrade has no twin */
     int r;
 
     CHECK(x->step == X_TUNNEL && sock_is_open(sock));
@@ -527,15 +551,15 @@ int exchange_take_sock(struct exchange *x, struct task *task, struct sock *ret)
 
 enum exchange_error exchange_error(const struct exchange *x)
 {
-    return x->error;
+    return exchange_live(x)->error;
 }
 
 const char *exchange_error_detail(const struct exchange *x)
 {
-    return x->detail;
+    return exchange_live(x)->detail;
 }
 
 const struct exchange_timing *exchange_timing(const struct exchange *x)
 {
-    return &x->timing;
+    return &exchange_live(x)->timing;
 }

@@ -102,5 +102,6 @@ struct exchange_timing {
     uint32_t server;                               /* index in the upstream */
     uint8_t attempts;                              /* connections tried */
     bool reused;
+    bool hedged; /* the answer is that of a second request, sent because the first took long */
 };
 const struct exchange_timing *exchange_timing(const struct exchange *x);

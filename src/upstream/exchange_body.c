@@ -224,8 +224,11 @@ ssize_t exchange_write(struct exchange *x, const struct iovec *iov, int count)
 
 int exchange_write_end(struct exchange *x, struct view trailers)
 {
+    x = exchange_live(x);
     if (x->body_left > 0 || x->chunk_left > 0)
         return -EMSGSIZE;
+    if (x->step == X_TWIN)
+        return 0; /* no body, and its end is known */
     if (x->step > X_BODY || (x->write_dead && !retry_coming(x)))
         return -EPIPE;
     if (x->body_ended)
@@ -347,6 +350,7 @@ static ssize_t read_chunked(struct exchange *x, void *memory, size_t cap)
 
 ssize_t exchange_read(struct exchange *x, void *memory, size_t cap)
 {
+    x = exchange_live(x);
     if (x->step == X_FAILED)
         return -EIO;
     if (x->step == X_DONE)
@@ -358,6 +362,7 @@ ssize_t exchange_read(struct exchange *x, void *memory, size_t cap)
 
 uint64_t exchange_body_left(const struct exchange *x)
 {
+    x = exchange_live(x);
     if (x->step == X_DONE || (x->have_head && x->response.body == BODY_NONE))
         return 0;
     return x->have_head && x->response.body == BODY_LENGTH ? x->left : UINT64_MAX;
@@ -365,5 +370,6 @@ uint64_t exchange_body_left(const struct exchange *x)
 
 struct view exchange_trailers(const struct exchange *x)
 {
+    x = exchange_live(x);
     return x->step == X_DONE ? text_view(&x->trailers) : VIEW_NONE;
 }

@@ -75,6 +75,7 @@ static enum exchange_verdict got_interim(struct exchange *x, size_t len)
         return X_CONTINUE;
     }
     timer_clear(&x->timer); /* it is the owner's turn */
+    exchange_hedge_drop(x);
     x->step = X_INTERIM;
     task_wake(x->owner);
     return X_WAIT;
@@ -179,11 +180,13 @@ void exchange_interim_next(struct exchange *x)
 
 const struct http_response *exchange_head(const struct exchange *x)
 {
+    x = exchange_live(x);
     return x->have_head ? &x->response : NULL;
 }
 
 struct view exchange_head_bytes(const struct exchange *x)
 {
+    x = exchange_live(x);
     if (x->have_head)
         return view_make(x->block + x->block_at, x->head_len);
     if (x->step == X_INTERIM)

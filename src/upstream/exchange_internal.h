@@ -20,6 +20,7 @@ enum exchange_step {
     X_TUNNEL,
     X_DONE,
     X_FAILED,
+    X_TWIN, /* given up: the twin has won, or is waited for */
 };
 
 enum exchange_verdict { X_CONTINUE, X_WAIT };
@@ -37,6 +38,9 @@ struct exchange {
     struct task task;
     struct timer timer; /* of the present phase */
     struct timer total;
+    struct timer late;     /* when this fires a second server is asked */
+    struct exchange *twin; /* the request to it; owned */
+    bool twin_won;
     struct exchange_request request;
     uint64_t started_us, phase_us;
 
@@ -103,6 +107,25 @@ bool exchange_judge_head(struct exchange *x);
 void exchange_judge_end(struct exchange *x, enum exchange_error error);
 /* The connection broke (error 0: ended) before the final head: tries again where that is safe, else fails. */
 enum exchange_verdict exchange_broken(struct exchange *x, int error);
+/* ---- hedging (exchange_hedge.c) ---- */
+
+/* Who acts for it: itself, or the twin that has won. */
+static inline struct exchange *exchange_live(const struct exchange *x)
+{
+    return x->twin_won ? x->twin : (struct exchange *)(uintptr_t)x;
+}
+
+/* When to ask a second server, if ever. */
+void exchange_hedge_arm(struct exchange *x);
+/* The final head has come: remembers how long that took. */
+void exchange_hedge_note(struct exchange *x);
+/* No second server, or not any more. */
+void exchange_hedge_drop(struct exchange *x);
+/* After a wake: sends the twin when it is time, looks how it does. */
+void exchange_hedge_look(struct exchange *x);
+/* The second request; it is never tried again. */
+int exchange_start_twin(struct exchange **ret, struct exchange *of, uint32_t tried) must_use;
+
 /* A check of one server: as exchange_start(), but nothing is counted, nothing is tried again. */
 int exchange_start_check(struct exchange **ret, struct upstream *upstream, struct task *owner,
                          const struct exchange_request *request, unsigned server) must_use;

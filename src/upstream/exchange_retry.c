@@ -90,10 +90,13 @@ bool exchange_judge_head(struct exchange *x)
         exchange_try_again(x, EXCHANGE_CONNECTION_TERMINATED))
         return true;
     if (failed) {
+        exchange_hedge_drop(x);
         choose_report(x->pool, &x->choice, BREAKER_FAILED);
         report_whole(x, BREAKER_FAILED);
         return false;
     }
+    exchange_hedge_drop(x);
+    exchange_hedge_note(x);
     x->choice.answered_ms = loop_now_ms(x->pool->loop);
     /* A probe is judged by its head: a body that takes for ever must not keep the breaker half-open. */
     if (x->choice.ticket.probe)

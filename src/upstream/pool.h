@@ -5,6 +5,7 @@
 #include "net/address.h"
 #include "net/sock.h"
 #include "upstream/budget.h"
+#include "upstream/latency.h"
 #include "upstream/upstream.h"
 
 #include <stdatomic.h>
@@ -53,7 +54,8 @@ struct upstream {
     bool is_tls;             /* likewise */
     struct tls_context *tls; /* NULL when no server wants it */
     struct breaker breaker;  /* of the whole; not asked when there is only one server */
-    struct budget retry_budget;
+    struct budget retry_budget, hedge_budget;
+    struct latency latency; /* only when hedging */
     _Atomic unsigned slots; /* used so far; only grows */
     struct upstream_server servers[UPSTREAM_SERVERS_MAX];
     unsigned srv_count;
@@ -90,6 +92,8 @@ enum pool_counter {
     POOL_CONNECTS,
     POOL_REUSES,
     POOL_RETRIES,
+    POOL_HEDGES,
+    POOL_HEDGES_WON,
     POOL_CONNECT_FAILURES,
     POOL_OPEN,    /* gauge: connections, idle ones included */
     POOL_IDLE,    /* gauge */

@@ -37,6 +37,7 @@ void upstream_options_init(struct upstream_options *options)
         .healthy = 2,
         .unhealthy = 3,
         .slow_start_ms = 10000,
+        .hedge_percent = 5,
     };
     breaker_options_init(&options->breaker);
 }
@@ -87,6 +88,7 @@ int upstream_new(struct upstream **ret, const struct upstream_options *options, 
     if (!up)
         return -ENOMEM;
     breaker_init(&up->breaker, &options->breaker, clock_mono_us());
+    budget_init(&up->hedge_budget, options->hedge_percent, 0, clock_mono_ms());
     budget_init(&up->retry_budget, options->retry_percent, options->retry_per_second, clock_mono_ms());
     servers_init(up, &options->breaker);
     r = options_set_up(up, options);
@@ -174,6 +176,8 @@ void upstream_stats(const struct upstream *upstream, struct upstream_stats *ret)
         s.connects += pool_counter(pool, POOL_CONNECTS);
         s.reuses += pool_counter(pool, POOL_REUSES);
         s.retries += pool_counter(pool, POOL_RETRIES);
+        s.hedges += pool_counter(pool, POOL_HEDGES);
+        s.hedges_won += pool_counter(pool, POOL_HEDGES_WON);
         s.connect_failures += pool_counter(pool, POOL_CONNECT_FAILURES);
         s.idle += idle;
         s.active += open > idle ? open - idle : 0; /* read at different moments */

@@ -48,6 +48,8 @@ struct upstream_options {
     uint32_t health_interval_ms, health_timeout_ms, healthy, unhealthy;
     uint16_t health_statuses[UPSTREAM_STATUSES_MAX]; /* good ones; none: every 2xx */
     uint32_t slow_start_ms; /* from 20 to 100 % of the traffic after checks brought a server back */
+    bool hedge;             /* ask a second server when an answer is later than 95 % of them */
+    uint32_t hedge_percent; /* of all requests, at most */
     bool retry_statuses;    /* also retry after a breaker status, safe methods only */
 };
 
@@ -109,6 +111,8 @@ struct upstream_stats {
     uint64_t connects;         /* connections established */
     uint64_t reuses;           /* exchanges that found an idle connection */
     uint64_t retries;          /* requests sent again on a fresh connection */
+    uint64_t hedges;           /* second requests sent because the first took long */
+    uint64_t hedges_won;       /* of these, answered first */
     uint64_t connect_failures; /* attempts, including those a later attempt made good */
     uint64_t failures[EXCHANGE_ERROR_COUNT];
     uint64_t active;              /* connections in use now */

@@ -339,6 +339,101 @@ flow('a storm of resets neither crashes nor leaks connections', async ({ get, or
     assert.equal((await node.metrics()).get('doorstep_upstream_active_connections{upstream="app"}'), 0);
 });
 
+/* ---- hedging ---- */
+
+flow('hedge: a late answer is asked for at a second server; the loser is dropped; at most 5 % extra', { node: false }, async (s) => {
+    const other = await s.startOrigin();
+    for (const origin of [s.origin, other]) {
+        origin.answers(pass);
+    }
+    s.node = await s.startNode({ config: siteConfig([s.origin.url, other.url], { upstream: { hedge: { enabled: true } } }) });
+    for (let i = 0; i < 60; i++) { // it learns what is usual
+        assert.equal((await s.get(`/${i}`)).status, 200);
+    }
+    const hangs = [];
+    for (const origin of [s.origin, other]) {
+        origin.answers(async (exchange) => {
+            if (hangs.length === 0) {
+                hangs.push(exchange);
+                await exchange.closed();
+                return undefined;
+            }
+            return pass;
+        });
+    }
+    assert.equal((await s.get('/late')).status, 200);
+    await hangs[0].closed();
+    let metrics = await s.node.metrics();
+    assert.equal(metrics.get('doorstep_upstream_hedges_won_total{upstream="app"}'), 1);
+    assert.ok((await servers(s.node)).every((server) => server.state === 'closed' && server.in_flight === 0));
+    for (const origin of [s.origin, other]) { // from now on everything is late: the budget holds
+        origin.answers(async (exchange) => {
+            await new Promise((resolve) => setTimeout(resolve, 60));
+            await exchange.reply(pass);
+        });
+    }
+    const before = s.origin.count + other.count;
+    await Promise.all(Array.from({ length: 60 }, (_, i) => s.get(`/slow${i}`)));
+    assert.ok(s.origin.count + other.count - before <= 60 + 6, `${s.origin.count + other.count - before} requests`);
+    metrics = await s.node.metrics();
+    assert.ok(metrics.get('doorstep_upstream_hedges_total{upstream="app"}') <= 7);
+});
+
+flow('hedge: what is not safe to repeat is never sent twice', { node: false }, async (s) => {
+    const other = await s.startOrigin();
+    const late = async (exchange) => {
+        await new Promise((resolve) => setTimeout(resolve, exchange.method === 'POST' ? 60 : 0));
+        await exchange.reply(pass);
+    };
+    s.origin.answers(late);
+    other.answers(late);
+    s.node = await s.startNode({ config: siteConfig([s.origin.url, other.url], { upstream: { hedge: { enabled: true, percent: 100 } } }) });
+    for (let i = 0; i < 60; i++) {
+        await s.get(`/${i}`);
+    }
+    const before = s.origin.count + other.count;
+    for (let i = 0; i < 5; i++) {
+        await s.get(`/p${i}`, {}, { method: 'POST', body: 'x' });
+    }
+    assert.equal(s.origin.count + other.count, before + 5);
+});
+
+flow('hedge: the first fails while the second is on its way: the second answers', { node: false }, async (s) => {
+    const other = await s.startOrigin();
+    const closing = { headers: { ...pass.headers, Connection: 'close' } }; // a kept connection would be tried again
+    s.origin.answers(closing);
+    other.answers(closing);
+    s.node = await s.startNode({ config: siteConfig([s.origin.url, other.url], {
+        upstream: { hedge: { enabled: true, percent: 100 }, retries: 0 } }) });
+    for (let i = 0; i < 60; i++) {
+        await s.get(`/${i}`);
+    }
+    const arrived = [];
+    let both;
+    const two = new Promise((resolve) => { both = resolve; });
+    for (const origin of [s.origin, other]) {
+        origin.answers(async (exchange) => {
+            arrived.push(exchange);
+            if (arrived.length === 2) {
+                both();
+            }
+            await exchange.closed();
+        });
+    }
+    const client = await s.connect();
+    await client.ask('/late');
+    await two;
+    arrived[0].reset();
+    await s.node.settled();
+    await arrived[1].reply(closing);
+    assert.equal((await client.response()).status, 200);
+    await client.ask('/both');
+    await until(() => arrived.length === 4, 'both are asked again');
+    arrived[2].reset();
+    arrived[3].reset();
+    assert.equal((await client.response()).status, 502);
+});
+
 /* ---- active checks ---- */
 
 const health = { path: '/healthz', interval: '20ms', timeout: '200ms', unhealthy: 2, healthy: 2 };
