@@ -10,7 +10,6 @@
 #include "base/heap.h"
 
 #include <errno.h>
-#include <sys/random.h>
 
 #define STREAM_MAX 100000u
 #define DOUBT_MS 5000u
@@ -157,7 +156,6 @@ int bus_new(const struct bus_options *options, struct bus **ret)
     list_init(&bus->publish.sending);
     list_init(&bus->publish.waiting);
     list_init(&bus->publish.queued);
-    CHECK(getrandom(bus->follow.random, sizeof(bus->follow.random), 0) == sizeof(bus->follow.random));
     r = follow_load(bus);
     if (r == 0)
         r = unsent_load(bus);

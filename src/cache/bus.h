@@ -23,8 +23,8 @@ struct bus_options { /* everything borrowed */
     uint32_t stream_max; /* entries kept, about; 0: 100000 */
     uint32_t doubt_ms;   /* at start, how long to wait for the bus before trusting what is stored; 0: 5000 */
     struct view channel; /* a Redis pub/sub channel whose messages are purges (purge_event.h); empty: none */
-    /* On `loop`: makes the purge effective at once and queues it to the state, in that order. `bus` 0: it came over the channel
-     * and has no position. */
+    /* On `loop`: makes the purge effective at once and queues it to the state, in that order. `bus` 0: it has no position (it
+     * came over the channel; it says that something was missed; it is read once more in another stream). */
     void (*apply)(void *arg, struct loop *loop, const struct purge_event *event, uint64_t bus);
     void *arg;
 };

@@ -9,9 +9,11 @@
  * pause before it asks. */
 #include "cache/bus_position.h"
 
+#include "base/check.h"
 #include "base/log.h"
 
 #include <errno.h>
+#include <sys/random.h>
 
 #define BLOCK_MS 1000u
 #define ANSWER_MS 2000u
@@ -86,7 +88,8 @@ static void nonsense(struct bus *bus, const char *what)
 static int send_questions(struct bus *bus)
 {
     struct follow *follow = &bus->follow;
-    char memory[2 * sizeof(follow->random)];
+    uint8_t bytes[16];
+    char memory[2 * sizeof(bytes)];
     struct text random = TEXT_ON(memory);
     struct view set[] = { VIEW("SET"), bus->identity_key, VIEW_NONE, VIEW("NX") };
     struct view get[] = { VIEW("GET"), bus->identity_key };
@@ -94,8 +97,10 @@ static int send_questions(struct bus *bus)
     struct view time[] = { VIEW("TIME") };
     int r;
 
-    for (size_t i = 0; i < sizeof(follow->random); i++)
-        text_hex(&random, follow->random[i], 2);
+    /* A new one each time: a server that was emptied must not get the old one back. */
+    CHECK(getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        text_hex(&random, bytes[i], 2);
     set[2] = text_view(&random);
     r = redis_channel_send(follow->channel, set, 4);
     if (r == 0)
@@ -138,10 +143,17 @@ static int learn_identity(struct stream_facts *facts, const struct resp_value *v
     return 0;
 }
 
+static bool get_entry_id(const struct resp_value *map, struct view name, struct stream_id *ret)
+{
+    const struct resp_value *entry = resp_get(map, name);
+
+    return entry && entry->type == RESP_ARRAY && entry->count >= 1 && entry->items[0].type == RESP_STRING &&
+           stream_id_parse(entry->items[0].text, ret);
+}
+
 static int learn_stream(struct stream_facts *facts, const struct resp_value *value)
 {
     const struct resp_value *last = resp_get(value, VIEW("last-generated-id"));
-    const struct resp_value *entry = resp_get(value, VIEW("first-entry"));
     bool known;
 
     if (resp_is_error(value)) {
@@ -153,8 +165,8 @@ static int learn_stream(struct stream_facts *facts, const struct resp_value *val
     facts->length = get_count(value, VIEW("length"), &known);
     if (!known)
         return -EBADMSG;
-    if (facts->length && (!entry || entry->type != RESP_ARRAY || entry->count < 1 ||
-                          entry->items[0].type != RESP_STRING || !stream_id_parse(entry->items[0].text, &facts->first)))
+    if (facts->length && (!get_entry_id(value, VIEW("first-entry"), &facts->first) ||
+                          !get_entry_id(value, VIEW("last-entry"), &facts->end)))
         return -EBADMSG;
     facts->added = get_count(value, VIEW("entries-added"), &facts->counts);
     return facts->added >= facts->length || !facts->counts ? 0 : -EBADMSG;
@@ -245,12 +257,14 @@ static void take_entry(struct bus *bus, struct stream_id id, const struct resp_v
 {
     const struct resp_value *line = resp_get(fields, VIEW("event"));
     struct follow *follow = &bus->follow;
+    uint64_t position = stream_id_position(id);
     struct purge_event event;
 
     if (line && line->type == RESP_STRING && purge_event_parse(line->text, &event) == 0)
-        bus->apply(bus->arg, bus->loop, &event, stream_id_position(id));
+        bus->apply(bus->arg, bus->loop, &event, position > follow->highest ? position : 0);
     else if (line || !resp_get(fields, VIEW("node")))
         bus_bad_event(bus, "the stream");
+    follow->highest = MAX(follow->highest, position);
     follow->at = (struct follow_position){ id, follow->at.ordinal + 1 };
     atomic_fetch_add_explicit(&bus->counters.received, 1, memory_order_relaxed);
 }

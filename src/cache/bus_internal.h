@@ -44,9 +44,10 @@ enum follow_step {
 struct stream_facts {
     char identity[64];
     size_t identity_len;
-    struct stream_id last, first; /* last: ever given out; first: still there */
-    uint64_t length, added;       /* entries there; entries ever added */
-    bool counts;                  /* it says how many were added (Redis 7) */
+    struct stream_id last;       /* ever given out */
+    struct stream_id first, end; /* of the entries still there, when there are any */
+    uint64_t length, added;      /* entries there; entries ever added */
+    bool counts;                 /* it says how many were added (Redis 7) */
     uint64_t server_ms;
 };
 
@@ -68,6 +69,7 @@ struct follow {
     struct stream_facts facts;
     struct follow_position at, durable; /* applied; committed */
     bool has_position, has_durable;
+    uint64_t highest;  /* bus position that a mark was given: those of marks never go back */
     char identity[64]; /* of the stream that the position is in */
     size_t identity_len;
     bool connected, caught_up, waited; /* waited: doubt_ms have passed since the start */
@@ -84,7 +86,6 @@ struct follow {
     uint64_t state_errors;
     uint64_t server_ms, server_at_ms; /* the server's clock, and when it was read */
     uint64_t bad_logged_ms;
-    uint8_t random[16];
 };
 
 int follow_load(struct bus *bus);

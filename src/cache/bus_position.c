@@ -15,6 +15,9 @@
 
 #include <errno.h>
 
+/* What fits into a bus position. */
+#define RAISE_MAX_MS (UINT64_MAX >> 20)
+
 /* ---- durable values ---- */
 
 static int load_value(struct bus *bus, struct view name, char *memory, size_t room, size_t *ret_len)
@@ -37,8 +40,10 @@ static void load_position(struct follow *follow, struct view value)
 {
     struct view id = view_cut(&value, ' '), ordinal = view_cut(&value, ' ');
 
-    if (!stream_id_parse(id, &follow->at.id) || !view_parse_u64(ordinal, &follow->at.ordinal))
+    if (!stream_id_parse(id, &follow->at.id) || !view_parse_u64(ordinal, &follow->at.ordinal)) {
+        follow->at = (struct follow_position){ { 0, 0 }, 0 };
         follow->distrust = true;
+    }
     /* "torn", or something that is not ours */
     follow->distrust |= value.len > 0;
     follow->has_position = follow->has_durable = true;
@@ -68,6 +73,7 @@ int follow_load(struct bus *bus)
         return r;
     state_stats(bus->state, &stats);
     follow->state_errors = stats.errors;
+    follow->highest = marks_bus_at(bus->marks, UINT64_MAX);
     position_tell(bus);
     return 0;
 }
@@ -172,25 +178,12 @@ void position_raised(struct bus *bus)
                        follow->raise_purges ? VIEW("soft all") : VIEW_NONE);
 }
 
-/* Everything older is stale; we go on at the stream's end. */
-static void gap(struct bus *bus, const char *why)
+/* At the front of the stream. */
+static struct follow_position front_of(const struct stream_facts *facts)
 {
-    struct follow *follow = &bus->follow;
-    const struct stream_facts *facts = &follow->facts;
-    const struct purge_event everything = { .kind = MARK_ALL, .soft = true };
-    bool same_stream =
-        view_eq(view_make(follow->identity, follow->identity_len), view_make(facts->identity, facts->identity_len));
-    int order = stream_id_compare(facts->last, follow->at.id);
-    struct stream_id before = follow->at.id;
-
-    log_warn("bus: %s; everything older counts as stale", why);
-    atomic_fetch_add_explicit(&bus->counters.gaps, 1, memory_order_relaxed);
-    /* A position that others had before us says nothing of what we missed: the mark has none then. */
-    bus->apply(bus->arg, bus->loop, &everything, order > 0 ? stream_id_position(facts->last) : 0);
-    follow->at = (struct follow_position){ facts->last, facts->added };
-    enter_stream(bus);
-    if (order < 0)
-        raise_stream(bus, before, same_stream);
+    if (facts->length == 0)
+        return (struct follow_position){ facts->last, facts->added };
+    return (struct follow_position){ { 0, 0 }, facts->counts ? facts->added - facts->length : 0 };
 }
 
 /* A node that knows nothing reads all there is. What was trimmed before that it will never know. */
@@ -199,42 +192,79 @@ static void begin(struct bus *bus)
     struct follow *follow = &bus->follow;
     const struct stream_facts *facts = &follow->facts;
     struct stream_id first = facts->length ? facts->first : facts->last;
-    uint64_t trimmed = facts->counts ? facts->added - facts->length : 0, floor = 0;
+    uint64_t floor = 0;
     char memory[24];
     struct text text = TEXT_ON(memory);
 
-    if (trimmed || !facts->counts)
+    if (facts->added > facts->length || !facts->counts)
         floor = stream_id_position(first);
     if (floor && facts->length)
         floor--;
     marks_set_bus_floor(bus->marks, floor);
     text_u64(&text, floor);
     (void)bus_write(bus, VIEW("bus.floor"), text_view(&text), NULL);
-    follow->at = (struct follow_position){ { 0, 0 }, trimmed };
-    if (facts->length == 0)
-        follow->at = (struct follow_position){ facts->last, facts->added };
+    follow->at = front_of(facts);
     enter_stream(bus);
 }
 
-/* What is wrong with our position, or NULL. */
-static const char *find_gap(const struct follow *follow)
+/* There is nothing behind our position. The last id may be greater: of an entry that was removed. */
+static bool has_read_all(const struct follow *follow)
+{
+    const struct stream_facts *facts = &follow->facts;
+
+    return facts->length == 0 || stream_id_compare(follow->at.id, facts->end) >= 0;
+}
+
+static bool same_stream(const struct follow *follow)
+{
+    return view_eq(view_make(follow->identity, follow->identity_len),
+                   view_make(follow->facts.identity, follow->facts.identity_len));
+}
+
+/* What is wrong with our position, or NULL; and where to go on. */
+static const char *find_gap(const struct follow *follow, struct follow_position *ret)
 {
     const struct stream_facts *facts = &follow->facts;
     int order = stream_id_compare(facts->last, follow->at.id);
 
-    if (!view_eq(view_make(follow->identity, follow->identity_len), view_make(facts->identity, facts->identity_len)))
+    *ret = front_of(facts);
+    if (!same_stream(follow))
         return "the stream of purges is another one";
     if (order < 0)
         return "the stream of purges lies behind what was read here";
-    if (follow->distrust)
+    if (follow->distrust) {
+        if (follow->at.id.ms)
+            *ret = follow->at;
         return "purges were lost from the durable state before the restart";
-    if (order == 0 && facts->counts && follow->at.ordinal != facts->added)
-        return "purges were removed from the stream before they were read here";
+    }
     /* Without counts (before Redis 7) it cannot be told: better stale than wrong. */
-    if (order > 0 && !facts->counts && facts->length && !follow->caught_up && follow->at.id.ms &&
+    if (order > 0 && !facts->counts && !follow->caught_up && facts->length && follow->at.id.ms &&
         stream_id_compare(facts->first, follow->at.id) > 0)
         return "the stream of purges does not reach back to what was read here";
+    if (has_read_all(follow) && (facts->counts ? follow->at.ordinal != facts->added : order > 0)) {
+        *ret = (struct follow_position){ facts->last, facts->added };
+        return "purges were removed from the stream before they were read here";
+    }
     return NULL;
+}
+
+/* Everything older is stale. What is in the stream and may be new here is still read: a hard purge is more than stale. */
+static void gap(struct bus *bus, const char *why, struct follow_position next)
+{
+    struct follow *follow = &bus->follow;
+    const struct purge_event everything = { .kind = MARK_ALL, .soft = true };
+
+    log_warn("bus: %s; everything older counts as stale", why);
+    atomic_fetch_add_explicit(&bus->counters.gaps, 1, memory_order_relaxed);
+    /* Without a position: whatever position a copy has, it says nothing of what was missed here. */
+    bus->apply(bus->arg, bus->loop, &everything, 0);
+    /* Not on the word of a position that we do not trust ourselves: ids cannot be lowered again. */
+    if (stream_id_compare(follow->facts.last, follow->at.id) < 0 && !follow->distrust &&
+        follow->at.id.ms < RAISE_MAX_MS)
+        raise_stream(bus, follow->at.id, same_stream(follow));
+    follow->at = next;
+    follow->caught_up = follow->target_known = false;
+    enter_stream(bus);
 }
 
 static bool has_caught_up(struct follow *follow)
@@ -246,7 +276,7 @@ static bool has_caught_up(struct follow *follow)
         follow->target = facts->last;
         follow->target_ordinal = follow->at.ordinal;
     }
-    if (stream_id_compare(follow->at.id, facts->last) == 0)
+    if (has_read_all(follow))
         return true;
     /* Others write faster than we ask: past what was there when we came, with nothing of it trimmed, is enough. */
     return stream_id_compare(follow->at.id, follow->target) >= 0 &&
@@ -256,13 +286,14 @@ static bool has_caught_up(struct follow *follow)
 void position_judge(struct bus *bus)
 {
     struct follow *follow = &bus->follow;
+    struct follow_position next;
     const char *why;
 
     if (!follow->has_position)
         begin(bus);
-    why = find_gap(follow);
+    why = find_gap(follow, &next);
     if (why)
-        gap(bus, why);
+        gap(bus, why, next);
     if (!follow->caught_up && has_caught_up(follow)) {
         follow->caught_up = follow->ever_caught_up = true;
         log_info("bus: caught up");
