@@ -21,12 +21,12 @@
 
 /* ---- making ---- */
 
+/* Without its durable state a node cannot tell what was purged: it goes on without disk tier then. Only what waiting would not
+ * cure stops it: another node has the file, or it is no database of ours. */
 static int open_state(struct tiers *tiers, const struct site *site)
 {
     char path_memory[4096], memory[256];
     struct text path = TEXT_ON(path_memory), reason = TEXT_ON(memory);
-    struct marks_stats stats;
-    struct purger_options purger = { .wait_ms = (uint32_t)site->purge.wait };
     int r;
 
     text_put(&path, site->state.path);
@@ -34,18 +34,29 @@ static int open_state(struct tiers *tiers, const struct site *site)
         text_printf(&path, "%.*s/state.db", VIEW_ARG(site->disk.path));
     text_str(&path);
     r = state_open(text_view(&path), &tiers->state, &reason);
-    if (r < 0) {
-        log_error("durable state %s: %s", text_str(&path), reason.len ? text_str(&reason) : strerror(-r));
-        return r;
+    if (r < 0 && r != -EBUSY && r != -EINVAL && r != -ENOMEM) {
+        log_error("durable state %s: %s; going on without it, and without disk tier: purges do not outlive this run",
+                  text_str(&path), reason.len ? text_str(&reason) : strerror(-r));
+        tiers->forgetful = true;
+        r = state_open(VIEW_NONE, &tiers->state, &reason);
     }
+    if (r < 0)
+        log_error("durable state %s: %s", text_str(&path), reason.len ? text_str(&reason) : strerror(-r));
     tiers->server->state = tiers->state;
-    r = marks_new((unsigned)site->purge.marks, &tiers->server->marks);
-    purger.state = tiers->state;
-    purger.marks = tiers->server->marks;
+    return r;
+}
+
+static int open_marks(struct tiers *tiers, const struct site *site)
+{
+    struct purger_options options = { .state = tiers->state, .wait_ms = (uint32_t)site->purge.wait };
+    struct marks_stats stats;
+    int r = marks_new((unsigned)site->purge.marks, &tiers->server->marks);
+
+    options.marks = tiers->server->marks;
     if (r == 0)
-        r = purger_new(&purger, &tiers->server->purger);
+        r = purger_new(&options, &tiers->server->purger);
     if (r < 0) {
-        log_error("durable state %s: %s", text_str(&path), strerror(-r));
+        log_error("the purges of earlier runs cannot be read: %s", strerror(-r));
         return r;
     }
     marks_stats(tiers->server->marks, &stats);
@@ -115,7 +126,7 @@ static int open_disk(struct tiers *tiers, const struct site *site)
     };
     int r;
 
-    if (site->disk.path.len == 0)
+    if (site->disk.path.len == 0 || tiers->forgetful)
         return 0;
     r = read_secret(site, secret);
     if (r < 0)
@@ -132,6 +143,8 @@ static int open_disk(struct tiers *tiers, const struct site *site)
         return r;
     }
     disk_stats(tiers->server->disk, &stats);
+    if (*stats.notice)
+        log_warn("disk tier %s: %s", site->disk.path.ptr, stats.notice);
     if (!stats.on)
         log_warn("disk tier %s is off: %s", site->disk.path.ptr, stats.trouble);
     else
@@ -233,6 +246,8 @@ int tiers_open(struct tiers *tiers, struct server *server, const struct site *si
     tiers->table = site->purge.table;
     list_init(&tiers->pg_batch);
     r = open_state(tiers, site);
+    if (r == 0)
+        r = open_marks(tiers, site);
     if (r == 0)
         r = open_disk(tiers, site);
     if (r == 0)

@@ -9,6 +9,7 @@
 struct tiers {
     struct server *server; /* its disk, shared, ladder, marks, purger and bus are set by tiers_open() */
     struct state *state;
+    bool forgetful; /* the state could not be opened: nothing that outlives the run can be trusted */
     struct workers *workers;
     struct redis *redis;
     struct purge_pg *pg;
