@@ -176,7 +176,9 @@ struct passage {
     bool probe;
 };
 
-static int admit(struct redis *redis, struct loop *loop, struct view key, size_t len, bool forget, struct passage *ret)
+/* `patient`: see redis_send(). */
+static int admit(struct redis *redis, struct loop *loop, struct view key, size_t len, bool forget, bool patient,
+                 struct passage *ret)
 {
     struct redis_pool *pool;
     struct redis_node *node;
@@ -191,7 +193,7 @@ static int admit(struct redis *redis, struct loop *loop, struct view key, size_t
         return -EBUSY;
     }
     node = redis_cluster_node(pool, key);
-    r = redis_node_admit(node);
+    r = patient && redis_node_ready_lane(node) ? 0 : redis_node_admit(node);
     lane = r < 0 ? NULL : redis_node_lane(node, forget, r == 1);
     if (!lane) {
         redis_count(pool, REDIS_REFUSED_BREAKER, 1);
@@ -233,13 +235,15 @@ int redis_send(struct redis *redis, struct task *task, struct redis_call *call, 
     int r;
 
     *call = (struct redis_call){ .task = task };
-    r = admit(redis, task->loop, slot_key, resp_command_len(args, count), false, &passage);
+    r = admit(redis, task->loop, slot_key, resp_command_len(args, count), false, timeout_ms >= REDIS_PATIENT_MS,
+              &passage);
     if (r < 0)
         return r;
     r = encode(args, count, &request);
     if (r < 0)
         return r;
     request->call = call;
+    request->patient = timeout_ms >= REDIS_PATIENT_MS;
     request->deadline_ms = loop_now_ms(task->loop) + MAX(timeout_ms, 1);
     call->request = request;
     call->state = REDIS_WAITING;
@@ -271,7 +275,7 @@ int redis_forget(struct redis *redis, struct loop *loop, const struct view *args
 {
     struct redis_request *request;
     struct passage passage;
-    int r = admit(redis, loop, key >= 0 ? args[key] : VIEW_NONE, resp_command_len(args, count), true, &passage);
+    int r = admit(redis, loop, key >= 0 ? args[key] : VIEW_NONE, resp_command_len(args, count), true, false, &passage);
 
     if (r < 0)
         return r;
@@ -287,7 +291,7 @@ int redis_forget_block(struct redis *redis, struct loop *loop, char *block, size
 {
     struct redis_request *request;
     struct passage passage;
-    int r = admit(redis, loop, key, len, true, &passage);
+    int r = admit(redis, loop, key, len, true, false, &passage);
 
     request = r == 0 ? redis_request_new(REQUEST_CALL, block, len) : NULL;
     if (!request) {

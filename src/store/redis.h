@@ -40,6 +40,10 @@ struct redis_options {
     unsigned breaker_failures;
 };
 
+/* Calls with a timeout from here on are patient: while a connection is up an open breaker does not refuse them (it protects
+ * requests that would wait for nothing; a purge would rather be late than lost), and their answers do not close it. */
+#define REDIS_PATIENT_MS 1000u
+
 /* 0, -EINVAL with the reason, -ENOMEM. Connects on first use. Copies the options. */
 int redis_new(const struct redis_options *options, struct redis **ret, struct text *reason);
 /* On each loop's thread, before redis_free(): closes its connections; its calls end with -ECANCELED. Channels must be closed

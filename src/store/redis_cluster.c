@@ -44,14 +44,6 @@ static uint8_t number_of(const struct redis_pool *pool, const struct redis_node 
 
 /* ---- asking ---- */
 
-static struct redis_lane *ready_lane(const struct redis_node *node)
-{
-    for (unsigned i = 0; i < node->pool->redis->lanes; i++)
-        if (node->lanes[i] && node->lanes[i]->ready)
-            return node->lanes[i];
-    return NULL;
-}
-
 /* Of a server that answers, or at least one that has not failed. */
 static struct redis_lane *lane_to_ask(struct redis_pool *pool, const struct redis_node *except)
 {
@@ -59,7 +51,7 @@ static struct redis_lane *lane_to_ask(struct redis_pool *pool, const struct redi
 
     for (unsigned i = 0; i < pool->node_count && !lane; i++)
         if (pool->nodes[i] != except && !pool->nodes[i]->open)
-            lane = ready_lane(pool->nodes[i]);
+            lane = redis_node_ready_lane(pool->nodes[i]);
     for (unsigned i = 0; i < pool->node_count && !lane; i++)
         if (pool->nodes[i] != except && !pool->nodes[i]->open)
             lane = redis_node_lane(pool->nodes[i], false, false);

@@ -164,6 +164,14 @@ struct redis_lane *redis_node_lane(struct redis_node *node, bool forget, bool fo
     return busy ? busy : connecting ? connecting : fresh;
 }
 
+struct redis_lane *redis_node_ready_lane(const struct redis_node *node)
+{
+    for (unsigned i = 0; i < node->pool->redis->lanes; i++)
+        if (node->lanes[i] && node->lanes[i]->ready)
+            return node->lanes[i];
+    return NULL;
+}
+
 /* ---- breaker ---- */
 
 int redis_node_admit(const struct redis_node *node)
@@ -213,11 +221,13 @@ void redis_node_answered(struct redis_node *node, const struct redis_request *re
 {
     uint64_t now = loop_now_ms(node->pool->loop);
 
-    if (request->call || request->probe) {
+    bool in_time = request->call && !request->patient;
+
+    if (in_time || request->probe) {
         node->in_time++;
         redis_node_succeeded(node);
-    } else if (request->forget && !node->open && now > node->failed_at_ms + FORGIVE_MS) {
-        /* Writes have no deadline: that they are carried out some time says nothing of a store that is slow to read. */
+    } else if ((request->forget || request->call) && !node->open && now > node->failed_at_ms + FORGIVE_MS) {
+        /* That what may take long is done some time says nothing of a store that is slow to read. */
         node->failures = 0;
     }
 }

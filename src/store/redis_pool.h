@@ -48,8 +48,9 @@ struct redis_request {
     struct redis_ledger *ledger;
     struct redis_lane *lane;
     enum redis_request_kind kind;
-    bool forget, probe,
-        block; /* probe: what it meets decides an open breaker; block: the bytes are a heap block of their own */
+    bool forget, patient;
+    bool probe; /* what it meets decides an open breaker */
+    bool block; /* the bytes are a heap block of their own */
     uint8_t redirects;
     uint64_t deadline_ms; /* 0: none */
     uint64_t queued_us, sent_us;
@@ -130,6 +131,8 @@ void redis_node_free(struct redis_node *node);
 int redis_node_admit(const struct redis_node *node);
 /* A lane to queue on, started if need be; NULL: none is up and it is too early to try (unless `force`), or memory is out. */
 struct redis_lane *redis_node_lane(struct redis_node *node, bool forget, bool force);
+/* One that is up, or NULL. */
+struct redis_lane *redis_node_ready_lane(const struct redis_node *node);
 void redis_node_succeeded(struct redis_node *node);
 void redis_node_failed(struct redis_node *node);
 /* It answered a request, which says more or less. */

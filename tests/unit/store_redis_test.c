@@ -68,7 +68,7 @@ static void test_hello_with_password(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .password = VIEW("secret"), .database = 7 });
-    assert_answer(asked(5000, "GET k"), "v");
+    assert_answer(asked(800, "GET k"), "v");
     close_fake();
     assert_non_null(strstr(fake.got, "$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$6\r\nsecret\r\n"));
     assert_non_null(strstr(fake.got, "*2\r\n$6\r\nSELECT\r\n$1\r\n7\r\n*1\r\n$4\r\nTIME\r\n*2\r\n$3\r\nGET"));
@@ -93,7 +93,7 @@ static void test_resp2_fallback(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .user = VIEW("ada"), .password = VIEW("secret") });
-    ask = asked(5000, "GET k");
+    ask = asked(800, "GET k");
     assert_int_equal(ask.error, 0);
     assert_int_equal(ask.type, RESP_NULL);
     close_fake();
@@ -109,7 +109,7 @@ static void test_refused_at_the_door(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .password = VIEW("secret") });
-    assert_int_equal(asked(5000, "GET k").error, -EACCES);
+    assert_int_equal(asked(800, "GET k").error, -EACCES);
     close_fake();
     assert_null(strstr(fake.got, "GET"));
 }
@@ -123,7 +123,7 @@ static void test_no_redis(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    assert_int_equal(asked(5000, "GET k").error, -EBADMSG);
+    assert_int_equal(asked(800, "GET k").error, -EBADMSG);
     assert_int_equal(redis_now().connect_failures, 1);
     close_fake();
 }
@@ -135,7 +135,7 @@ static void test_silent_server(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .connect_timeout_ms = 60, .breaker_failures = 100 });
-    assert_int_equal(asked(5000, "GET k").error, -ETIMEDOUT);
+    assert_int_equal(asked(800, "GET k").error, -ETIMEDOUT);
     assert_int_equal(redis_now().connect_failures, 1);
     assert_int_equal(redis_now().timeouts, 0);
     for (int i = 0; i < 1000 && asked(20, "GET k").error == -EHOSTDOWN; i++)
@@ -256,7 +256,7 @@ static void test_rubbish(void **state)
     assert_int_equal(one.error, -EBADMSG);
     assert_int_equal(two.error, -EBADMSG);
     do
-        three = asked(5000, "GET three");
+        three = asked(800, "GET three");
     while (three.error == -EHOSTDOWN);
     assert_string_equal(three.text, "well");
     close_fake();
@@ -272,9 +272,9 @@ static void test_unasked_answer(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    assert_answer(asked(5000, "GET one"), "fine");
+    assert_answer(asked(800, "GET one"), "fine");
     do
-        two = asked(5000, "GET two");
+        two = asked(800, "GET two");
     while (two.error);
     assert_string_equal(two.text, "well");
     close_fake();
@@ -287,7 +287,7 @@ static void test_reply_too_large(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .reply_max = 1000 });
-    assert_int_equal(asked(5000, "GET k").error, -EMSGSIZE);
+    assert_int_equal(asked(800, "GET k").error, -EMSGSIZE);
     close_fake();
 }
 
@@ -301,9 +301,9 @@ static void test_broken_connection(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    assert_int_equal(asked(5000, "GET one").error, -ECONNRESET);
+    assert_int_equal(asked(800, "GET one").error, -ECONNRESET);
     do
-        two = asked(5000, "GET two");
+        two = asked(800, "GET two");
     while (two.error == -EHOSTDOWN);
     assert_string_equal(two.text, "well");
     assert_int_equal(redis_now().connects, 2);
@@ -330,13 +330,13 @@ static void test_server_unable(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ .breaker_failures = 2 });
-    assert_answer(asked(5000, "GET one"), "READONLY no");
-    assert_answer(asked(5000, "GET two"), "OOM no");
-    assert_answer(asked(5000, "GET three"), "LOADING later");
+    assert_answer(asked(800, "GET one"), "READONLY no");
+    assert_answer(asked(800, "GET two"), "OOM no");
+    assert_answer(asked(800, "GET three"), "LOADING later");
     assert_false(redis_now().breaker_open);
-    assert_answer(asked(5000, "GET four"), "LOADING later");
+    assert_answer(asked(800, "GET four"), "LOADING later");
     assert_true(redis_now().breaker_open);
-    assert_int_equal(asked(5000, "GET five").error, -EHOSTDOWN);
+    assert_int_equal(asked(800, "GET five").error, -EHOSTDOWN);
     assert_int_equal(redis_now().refused_breaker, 1);
     close_fake();
 }
@@ -363,7 +363,7 @@ static void test_breaker_and_probe(void **state)
     assert_int_equal(asked(10, "GET two").error, -ETIMEDOUT);
     assert_true(redis_now().breaker_open);
     for (;;) {
-        ask_begin(&ask, 5000, "GET k");
+        ask_begin(&ask, 800, "GET k");
         if (!ask.refused)
             break;
         assert_int_equal(ask.refused, -EHOSTDOWN);
@@ -371,12 +371,12 @@ static void test_breaker_and_probe(void **state)
         usleep(2000);
     }
     assert_true(refused > 0);
-    assert_int_equal(asked(5000, "GET k").error, -EHOSTDOWN); /* one at a time */
+    assert_int_equal(asked(800, "GET k").error, -EHOSTDOWN); /* one at a time */
     sem_post(&fake.gate);
     ask_end(&ask);
     assert_string_equal(ask.text, "well");
     assert_false(redis_now().breaker_open);
-    assert_answer(asked(5000, "GET k"), "again");
+    assert_answer(asked(800, "GET k"), "again");
     close_fake();
 }
 
@@ -392,9 +392,13 @@ static void test_always_late(void **state)
         { OP_GATE, NULL, 0 },
         SAY("+late\r\n"),
         ASKED("one"),
+        ASKED("two"),
+        { OP_GATE, NULL, 0 },
+        SAY("+late\r\n+at last\r\n"),
         CLOSED,
         END,
     };
+    struct ask patient;
 
     (void)state;
     open_fake(script, (struct redis_options){ .breaker_failures = 3 });
@@ -403,10 +407,18 @@ static void test_always_late(void **state)
 
         assert_false(redis_now().breaker_open);
         assert_int_equal(asked(10, "GET one").error, -ETIMEDOUT);
-        sem_post(&fake.gate);
+        if (i < 2)
+            sem_post(&fake.gate);
         while (i < 2 && redis_now().bytes_in < before + 7)
             usleep(1000);
     }
+    assert_true(redis_now().breaker_open);
+    assert_int_equal(asked(10, "GET one").error, -EHOSTDOWN);
+    /* Who can wait is not refused, and his answer does not let the others in. */
+    ask_begin(&patient, 5000, "GET two");
+    sem_post(&fake.gate);
+    ask_end(&patient);
+    assert_string_equal(patient.text, "at last");
     assert_true(redis_now().breaker_open);
     close_fake();
 }
@@ -484,7 +496,7 @@ static void test_clock(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    ask = asked(5000, "GET k");
+    ask = asked(800, "GET k");
     assert_true(ask.clock.known);
     assert_true(llabs(ask.clock.offset_ms - (1700000000500 - clock_wall_ms())) <= ask.clock.error_ms + 2000);
     on_loop(shift_base, &shift); /* within what a step of the clock may be */
@@ -494,7 +506,7 @@ static void test_clock(void **state)
     on_loop(shift_base, &shift);
     on_loop(read_clock, &clock);
     assert_false(clock.known);
-    ask = asked(5000, "GET k");
+    ask = asked(800, "GET k");
     assert_true(ask.clock.known);
     close_fake();
 }
@@ -527,7 +539,7 @@ static void test_servers_clock_is_set(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
-    assert_answer(asked(5000, "GET k"), "v");
+    assert_answer(asked(800, "GET k"), "v");
     on_loop(feed_samples, &count);
     assert_int_equal(count, 2);
     on_loop(read_clock, &before);
