@@ -125,6 +125,7 @@ static int settle_options(struct disk_options *options, struct text *reason)
     options->max_object = MIN(MIN(options->max_object, options->size / 4), list_max * per_extent);
     options->inline_max = options->inline_max ? options->inline_max : (uint64_t)1 << 20;
     options->inline_max = MIN(MIN(options->inline_max, options->segment_size / 8), (uint64_t)DISK_BUFFER / 2);
+    options->queue_max = options->queue_max ? options->queue_max : (uint64_t)64 << 20;
     options->checkpoint_ms = options->checkpoint_ms ? options->checkpoint_ms : 30000;
     return 0;
 }

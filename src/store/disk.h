@@ -18,13 +18,14 @@
 struct disk;
 
 struct disk_options {
-    const char *path;      /* directory; made when missing */
-    uint64_t size;         /* bytes of all files together, hard */
-    uint32_t segment_size; /* bytes; 0: 8 MiB */
-    uint64_t max_object;   /* body bytes; 0: 1 GiB */
-    uint64_t inline_max;   /* see above; 0: 1 MiB */
-    uint64_t checkpoint_ms;
-    const uint8_t *key; /* 32 bytes for AES-256-GCM, copied; NULL: in clear */
+    const char *path;       /* directory; made when missing */
+    uint64_t size;          /* bytes of all files together, hard */
+    uint32_t segment_size;  /* bytes; 0: 8 MiB */
+    uint64_t max_object;    /* body bytes; 0: 1 GiB */
+    uint64_t inline_max;    /* see above; 0: 1 MiB */
+    uint64_t checkpoint_ms; /* 0: 30 s */
+    uint64_t queue_max;     /* bytes that may wait to be written; 0: 64 MiB */
+    const uint8_t *key;     /* 32 bytes for AES-256-GCM, copied; NULL: in clear */
     uint8_t identity
         [16]; /* of the node's durable state: what was written under another one is not trusted, so it is dropped */
     struct workers *workers;

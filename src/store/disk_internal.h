@@ -18,7 +18,6 @@
 #include <sys/types.h>
 
 #define DISK_BUFFER ((uint32_t)2 << 20)      /* what the writer gathers before it writes */
-#define DISK_QUEUE_MAX ((uint64_t)64 << 20)  /* bytes that wait to be written */
 #define DISK_NOWAIT_MAX ((size_t)256 * 1024) /* read on the loop when resident */
 #define DISK_LOST_MAX 4096u                  /* drops remembered while the tier is off */
 

@@ -125,7 +125,7 @@ void queue_item_free(struct disk *disk, struct disk_item *item)
     pthread_mutex_lock(&queue->lock);
     list_remove(&item->by_key);
     queue->bytes -= item->cost;
-    if (queue->bytes < DISK_QUEUE_MAX / 2)
+    if (queue->bytes < disk->options.queue_max / 2)
         disk_writers_wake(queue);
     pthread_mutex_unlock(&queue->lock);
     if (item->writer)
@@ -276,7 +276,7 @@ static bool has_room(struct disk *disk, size_t cost)
     bool room;
 
     pthread_mutex_lock(&disk->queue.lock);
-    room = disk->queue.bytes + cost <= DISK_QUEUE_MAX;
+    room = disk->queue.bytes == 0 || disk->queue.bytes + cost <= disk->options.queue_max;
     pthread_mutex_unlock(&disk->queue.lock);
     if (!room)
         disk_add(&disk->count.refused_full, 1);

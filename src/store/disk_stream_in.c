@@ -135,7 +135,7 @@ static bool may_send(struct disk_writer *writer, size_t bytes)
     bool may;
 
     pthread_mutex_lock(&queue->lock);
-    may = queue->bytes == 0 || queue->bytes + bytes <= DISK_QUEUE_MAX;
+    may = queue->bytes == 0 || queue->bytes + bytes <= writer->disk->options.queue_max;
     if (!may && !list_linked(&writer->waiting))
         list_push(&queue->writers, &writer->waiting);
     pthread_mutex_unlock(&queue->lock);

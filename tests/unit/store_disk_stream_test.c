@@ -1,6 +1,8 @@
 /* Bodies in extents: written from memory or while they arrive, read from any place, while their segments are recycled. */
 #include "store_disk_fixture.h"
 
+#include "store/disk_internal.h"
+
 static void check_stream(struct disk *disk, const char *name, unsigned version, uint64_t from, uint64_t to)
 {
     struct streaming s = { 0 };
@@ -25,6 +27,8 @@ struct writing_body {
     bool abort;
 };
 
+static bool hold_writer; /* nothing is written until the queue is full once */
+
 static void writing_run(struct task *task)
 {
     struct writing_body *w = CONTAINER_OF(task, struct writing_body, task);
@@ -38,6 +42,8 @@ static void writing_run(struct task *task)
             bytes[i] = body_byte(seed, w->at + i);
         w->result = disk_writer_append(w->writer, view_make(bytes, n));
         if (w->result == -EAGAIN) {
+            if (hold_writer && !w->waits)
+                pthread_mutex_unlock(&w->disk->space.lock);
             w->waits++;
             return;
         }
@@ -52,6 +58,8 @@ static void writing_run(struct task *task)
     loop_stop(task->loop);
 }
 
+static unsigned waits; /* of the last writer */
+
 static int write_body(struct disk *disk, const char *name, unsigned version, uint64_t len, bool abort)
 {
     struct writing_body w = {
@@ -63,12 +71,15 @@ static int write_body(struct disk *disk, const char *name, unsigned version, uin
     assert_int_equal(loop_new(&loop, 0), 0);
     task_init(&w.task, loop, writing_run);
     assert_int_equal(disk_writer_new(disk, at_named(name), w.object, &w.task, &w.writer), 0);
+    if (hold_writer)
+        pthread_mutex_lock(&disk->space.lock);
     task_wake(&w.task);
     loop_run(loop);
     disk_settle(disk);
     /* A wake that is still on its way must find its loop. */
     loop_free(loop);
     object_unref(w.object);
+    waits = w.waits;
     return w.result;
 }
 
@@ -227,6 +238,35 @@ static void freshened_heads(void **state)
     remove_folder(sub("a"));
 }
 
+static void waits_for_room(void **state)
+{
+    /* A queue that takes a megabyte: who writes faster waits; offers that do not fit are dropped and counted. */
+    struct disk_options options = options_for(sub("a"));
+    struct disk *disk;
+    char name[16];
+
+    (void)state;
+    options.size = 128 * MIB;
+    options.segment_size = 8 * MIB;
+    options.queue_max = MIB;
+    disk = open_with(&options);
+    hold_writer = true;
+    assert_int_equal(write_body(disk, "big", 1, 30000000, false), 0);
+    hold_writer = false;
+    assert_true(waits > 0);
+    check_stream(disk, "big", 1, 0, 30000000);
+    assert_int_equal(stats_of(disk).queued_bytes, 0);
+    for (unsigned i = 0; i < 200; i++) {
+        (void)snprintf(name, sizeof(name), "n%u", i);
+        put(disk, name, 1, 500 * KIB);
+        assert_true(stats_of(disk).queued_bytes <= options.queue_max + MIB);
+    }
+    disk_settle(disk);
+    assert_int_equal(stats_of(disk).written + stats_of(disk).refused_full, 201);
+    disk_close(disk);
+    remove_folder(sub("a"));
+}
+
 static void used_bodies_stay(void **state)
 {
     /* A body in extents that is read now and then moves along when its segments are recycled; one that nobody reads goes. */
@@ -279,8 +319,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(streams_in_clear), T(streams_encrypted), T(recycled_under_a_stream),
-        T(freshened_heads),  T(used_bodies_stay),  T(drop_beats_a_commit),
+        T(streams_in_clear), T(streams_encrypted), T(recycled_under_a_stream), T(freshened_heads),
+        T(used_bodies_stay), T(waits_for_room),    T(drop_beats_a_commit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

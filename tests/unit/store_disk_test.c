@@ -1,6 +1,8 @@
 /* The disk tier: storing, finding, starting again. Damage: store_disk_damage_test.c; streams: store_disk_stream_test.c. */
 #include "store_disk_fixture.h"
 
+#include <sys/mount.h>
+
 static void stores_and_finds(void **state)
 {
     /* What was offered is found whole, under its key and no other, on a loop and without one. */
@@ -402,6 +404,53 @@ static void await(struct disk *disk, bool on)
     assert_int_equal(stats_of(disk).on, on);
 }
 
+static void put_many(struct disk *disk, unsigned count, unsigned version)
+{
+    char name[16];
+
+    for (unsigned i = 0; i < count && stats_of(disk).on; i++) {
+        (void)snprintf(name, sizeof(name), "n%u", i);
+        put(disk, name, version, 10000);
+    }
+    disk_settle(disk);
+}
+
+static void cut(const char *file, void *arg)
+{
+    (void)arg;
+    if (strstr(file, ".segment"))
+        assert_int_equal(truncate(file, 128), 0);
+}
+
+static void unreadable(void **state)
+{
+    /* Reads fail (the file ends too early, which is the same to us): misses, then off with a reason, and on again. */
+    struct disk *disk = open_at(sub("a"));
+    struct object *object;
+    struct disk_stats stats;
+    bool waited;
+
+    (void)state;
+    put_many(disk, 10, 1);
+    each_file(sub("a"), cut, NULL);
+    expect_miss(disk, "n1");
+    object = get_on_loop(disk, "n2", &waited);
+    assert_null(object);
+    assert_true(waited && stats_of(disk).on);
+    expect_miss(disk, "n3");
+    disk_settle(disk);
+    stats = stats_of(disk);
+    assert_false(stats.on);
+    assert_int_equal(stats.read_errors, 3);
+    assert_string_equal(stats.trouble, "reading: Input/output error");
+    await(disk, true);
+    assert_int_equal(stats_of(disk).objects, 0);
+    put_many(disk, 1, 2);
+    expect(disk, "n0", 2, 10000);
+    disk_close(disk);
+    remove_folder(sub("a"));
+}
+
 static void directory_removed(void **state)
 {
     /* The directory goes away: off, with a reason; misses; and by itself on again, without what was dropped meanwhile. */
@@ -440,6 +489,95 @@ static void directory_removed(void **state)
     remove_folder(sub("a"));
 }
 
+/* A file system of its own for "a"; skips the test where that is not allowed. */
+static void mount_small(const char *size)
+{
+    char text[32];
+
+    (void)snprintf(text, sizeof(text), "size=%s", size);
+    assert_int_equal(mkdir(sub("a"), 0700), 0);
+    if (mount("none", sub("a"), "tmpfs", 0, text) == 0)
+        return;
+    (void)rmdir(sub("a"));
+    skip();
+}
+
+static void file_system_full(void **state)
+{
+    /* The file system is smaller than the tier: off when it is full, back soon, and then content with what there is. */
+    struct disk *disk;
+    struct disk_stats stats;
+    int fd;
+
+    (void)state;
+    mount_small("6m");
+    disk = open_at(sub("a"));
+    put_many(disk, 700, 1);
+    stats = stats_of(disk);
+    assert_int_equal(stats.switched_off, 1);
+    await(disk, true);
+    put_many(disk, 2000, 2);
+    stats = stats_of(disk);
+    assert_int_equal(stats.switched_off, 1);
+    assert_true(stats.objects > 300 && stats.evicted > 1000);
+    expect(disk, "n1999", 2, 10000);
+    disk_close(disk);
+
+    /* Somebody else has taken all of it. */
+    each_file(sub("a"), remove_file, NULL);
+    fd = open(sub("a/other"), O_CREAT | O_WRONLY, 0600);
+    assert_int_equal(posix_fallocate(fd, 0, 11 * MIB / 2), 0);
+    close(fd);
+    disk = open_at(sub("a"));
+    put(disk, "one", 1, 10000);
+    disk_settle(disk);
+    stats = stats_of(disk);
+    assert_false(stats.on);
+    assert_non_null(strstr(stats.trouble, "No space left"));
+    expect_miss(disk, "one");
+    assert_int_equal(unlink(sub("a/other")), 0);
+    await(disk, true);
+    put(disk, "two", 1, 10000);
+    disk_settle(disk);
+    expect(disk, "two", 1, 10000);
+    disk_close(disk);
+    assert_int_equal(umount(sub("a")), 0);
+    assert_int_equal(rmdir(sub("a")), 0);
+}
+
+static void read_only(void **state)
+{
+    /* Read-only while it runs, and from the start: off with a reason, on again when it may write. */
+    struct disk *disk;
+
+    (void)state;
+    mount_small("32m");
+    disk = open_at(sub("a"));
+    put_many(disk, 50, 1);
+    expect(disk, "n7", 1, 10000);
+    disk_close(disk);
+    assert_int_equal(mount("none", sub("a"), "tmpfs", MS_REMOUNT | MS_RDONLY, "size=32m"), 0);
+    disk = open_at(sub("a"));
+    assert_false(stats_of(disk).on);
+    assert_non_null(strstr(stats_of(disk).trouble, "Read-only"));
+    expect_miss(disk, "n7");
+    disk_drop(disk, at_named("n8"));
+    assert_int_equal(mount("none", sub("a"), "tmpfs", MS_REMOUNT, "size=32m"), 0);
+    await(disk, true);
+    expect(disk, "n7", 1, 10000);
+    expect_miss(disk, "n8");
+    disk_settle(disk);
+    copy_folder(sub("a"), sub("b"));
+    disk_close(disk);
+    assert_int_equal(umount(sub("a")), 0);
+    disk = open_at(sub("b"));
+    expect(disk, "n7", 1, 10000);
+    expect_miss(disk, "n8");
+    disk_close(disk);
+    remove_folder(sub("a"));
+    remove_folder(sub("b"));
+}
+
 static void bad_options(void **state)
 {
     /* What can never work is said at once. */
@@ -475,7 +613,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(stores_and_finds),   T(restarts),    T(survives_a_kill),       T(drop_beats_queued_put),
         T(keeps_vary_entries), T(admits),      T(reads_through_workers), T(encrypts),
-        T(knows_its_own),      T(bad_options), T(keeps_within_its_size), T(directory_removed),
+        T(knows_its_own),      T(bad_options), T(keeps_within_its_size), T(file_system_full),
+        T(read_only),          T(unreadable),  T(directory_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
