@@ -6,17 +6,25 @@
 
 #define NAME_MAX_LEN 512u
 
+/* Adds it unless it is there already. */
+static unsigned add_once(struct upstream *upstream, struct upstream **ret, unsigned count, unsigned max)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (ret[i] == upstream)
+            return count;
+    if (!upstream || count == max)
+        return count;
+    ret[count] = upstream;
+    return count + 1;
+}
+
 unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max)
 {
     unsigned count = 0;
 
     for (size_t i = 0; i < config->route_count; i++) {
-        bool known = !config->routes[i].upstream;
-
-        for (unsigned k = 0; k < count && !known; k++)
-            known = ret[k] == config->routes[i].upstream;
-        if (!known && count < max)
-            ret[count++] = config->routes[i].upstream;
+        count = add_once(config->routes[i].to.upstream, ret, count, max);
+        count = add_once(config->routes[i].fallback.upstream, ret, count, max);
     }
     return count;
 }

@@ -374,8 +374,8 @@ static void write_json(struct text *out, void *arg)
         return;
     }
     json_text(out, "route", page->route->name);
-    json_text(out, "upstream", view_str(page->route->upstream ? upstream_name(page->route->upstream) : NULL));
-    json_bool(out, "upstream_down", page->route->upstream && upstream_is_down(page->route->upstream));
+    json_text(out, "upstream", view_str(page->route->to.upstream ? upstream_name(page->route->to.upstream) : NULL));
+    json_bool(out, "upstream_down", page->route->to.upstream && upstream_is_down(page->route->to.upstream));
     json_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
     json_text(out, "key", key_as_text(page, key, sizeof(key)));
     json_u64(out, "key_cookies", page->route->cache.key.cookie_count);
@@ -563,13 +563,13 @@ static void write_text(struct text *out, void *arg)
         return;
     }
     text_printf(out, "%-10s%.*s -> upstream %s, guarantee %.*s\n", "route", VIEW_ARG(page->route->name),
-                page->route->upstream ? upstream_name(page->route->upstream) : "-",
+                page->route->to.upstream ? upstream_name(page->route->to.upstream) : "-",
                 VIEW_ARG(guarantee_name(page->route->cache.decide.guarantee)));
     line(out, "key", key_as_text(page, key, sizeof(key)));
     if (page->route->cache.key.cookie_count + page->route->cache.key.header_count)
         line(out, "", VIEW("(of a request without the cookies and headers that this route's keys contain)"));
     text_decision(out, page);
-    text_upstream(out, page->route->upstream);
+    text_upstream(out, page->route->to.upstream);
     if (page->noted)
         text_note(out, page);
     if (page->in_flight)

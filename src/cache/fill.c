@@ -83,6 +83,8 @@ static struct fill *fill_new(const struct fill_request *from, struct loop *loop,
     *ret_head = put(&at, from->head);
     fill->completing = from->completing;
     fill->background = from->background;
+    fill->parent = from->parent;
+    fill->insists = from->insists;
     fill->shared = from->shared;
     fill->purge_pos = marks_position(from->context->marks);
     fill->leased = from->leased;
@@ -181,6 +183,7 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
                       fill->request.method == METHOD_DELETE,
         .upgrade = from->upgrade,
         .want_interim = from->want_interim,
+        .deadline_ms = from->shared ? 0 : from->deadline_ms, /* others may wait longer */
         .key_hash = fill->key.hash[0],
     };
     pthread_mutex_lock(&fill->lock);
@@ -202,6 +205,7 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
         return r;
     }
     list_push(&fill->context.table->live[loop_index(task->loop)], &fill->live);
+    fill->context.table->background[loop_index(task->loop)] += fill->background;
     task_wake(&fill->task);
     *ret_reader = reader;
     return 0;
@@ -261,6 +265,7 @@ static void finish(struct fill *fill, enum fill_phase phase)
     exchange_close(fill->x);
     fill->x = NULL;
     list_remove(&fill->live);
+    fill->context.table->background[loop_index(fill->task.loop)] -= fill->background;
     task_cancel(&fill->task);
     abandon(fill);
 }
@@ -271,6 +276,11 @@ void fill_table_close_loop(struct fill_table *table, struct loop *loop)
 
     while (!list_empty(live))
         finish(CONTAINER_OF(live->next, struct fill, live), FILL_FAILED);
+}
+
+unsigned fill_table_background(const struct fill_table *table, const struct loop *loop)
+{
+    return table->background[loop_index(loop)];
 }
 
 static void set_why(struct fill *fill, enum why why)
@@ -550,6 +560,11 @@ int fill_take_sock(struct fill_reader *reader, struct task *task, struct sock *r
 struct view fill_trailers(struct fill_reader *reader)
 {
     return reader->fill->trailers;
+}
+
+struct upstream *fill_upstream(const struct fill_reader *reader)
+{
+    return reader->fill->upstream;
 }
 
 enum exchange_error fill_error(struct fill_reader *reader)

@@ -50,6 +50,8 @@ void fill_table_doom(struct fill_table *table, const struct key *key);
 /* The same for every fill in flight that `match` picks (NULL: all). */
 void fill_table_doom_matching(struct fill_table *table, bool (*match)(struct view url, void *arg), void *arg);
 unsigned fill_table_count(struct fill_table *table);
+/* Fills of this loop that nobody asked for; on its thread. */
+unsigned fill_table_background(const struct fill_table *table, const struct loop *loop);
 
 enum fill_phase { FILL_WAITING, FILL_BODY, FILL_DONE, FILL_FAILED };
 
@@ -94,7 +96,10 @@ struct fill_request {
     bool background;                    /* nobody reads: revalidation */
     bool upgrade;
     bool want_interim;
-    bool leased; /* other nodes wait for what this fetch brings */
+    bool leased;          /* other nodes wait for what this fetch brings */
+    bool parent;          /* `upstream` is another node: its purge position counts */
+    bool insists;         /* the parent was told to ask the origin */
+    uint64_t deadline_ms; /* monotonic; nobody waits longer; 0: none. Not for what others may join */
 };
 
 /* Starts a fill on `task`'s loop. With `background`, *ret_reader is NULL. 0; -EALREADY when a shared fill for the key
@@ -120,6 +125,7 @@ struct fill_view {
     enum why why;          /* why it is not stored, WHY_NONE when it is */
     uint16_t status;       /* the origin's, 0 without a response (304 when freshened) */
     unsigned interims;     /* 1xx heads so far */
+    bool behind;           /* the parent's answer may predate a purge that is known here: it was not used */
 };
 void fill_look(struct fill_reader *reader, struct fill_view *ret);
 /* Interim head number i: status line, fields and empty line. Valid while the reader stays. */
@@ -134,6 +140,9 @@ int fill_write_end(struct fill_reader *reader, struct view trailers);
 int fill_take_sock(struct fill_reader *reader, struct task *task, struct sock *ret);
 /* Raw trailer lines once DONE. */
 struct view fill_trailers(struct fill_reader *reader);
+
+/* Whom it asks; the reader's configuration keeps it. */
+struct upstream *fill_upstream(const struct fill_reader *reader);
 
 /* Once decided: */
 enum exchange_error fill_error(struct fill_reader *reader);

@@ -16,8 +16,10 @@
 struct head_rules {
     bool storing; /* Age is ours to say from now on */
     bool strip_cookies;
-    bool whole;     /* a 206 kept as part of its 200: no Content-Range, status 200 */
-    int64_t date_s; /* added when the origin sent none (RFC 9110 §6.6.1) */
+    bool strip_tags;
+    bool whole;                        /* a 206 kept as part of its 200: no Content-Range, status 200 */
+    int64_t date_s;                    /* added when the origin sent none (RFC 9110 §6.6.1) */
+    const struct fields *confirmed_by; /* the 304 that confirmed fill->stored, or NULL */
 };
 
 static bool head_skips(const struct fields *fields, const struct field *field, const struct head_rules *rules)
@@ -27,6 +29,8 @@ static bool head_skips(const struct fields *fields, const struct field *field, c
     case FIELD_X_REQUEST_ID: /* names one request, ours goes on every answer */ return true;
     case FIELD_AGE: return rules->storing;
     case FIELD_SET_COOKIE: return rules->strip_cookies;
+    case FIELD_CACHE_TAG:
+    case FIELD_SURROGATE_KEY: return rules->strip_tags;
     case FIELD_CONTENT_RANGE: return rules->whole;
     default: return field_is_hop_by_hop(fields, field);
     }
@@ -73,8 +77,10 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
     head_write(buffer, response, rules, &etag);
     head_len = buffer->len;
-    if (rules->storing)
-        tags_put(buffer, &response->fields);
+    if (rules->confirmed_by)
+        tags_put_confirmed(buffer, &response->fields, rules->confirmed_by, object_tags(fill->stored));
+    else
+        tags_put(buffer, &response->fields); /* also of what is passed: a child may want to store it */
     if (buffer->overflow)
         return NULL;
     parts.head = view_make(buffer->ptr, head_len);
@@ -171,6 +177,45 @@ static void invalidate_after_write(struct fill *fill, const struct http_response
             invalidate(fill, other);
 }
 
+/* ---- parents ---- */
+
+/* "<identity>/<position>": up to which purge of our bus the parent's answer is good. False: it does not say, or speaks of another
+ * bus. */
+static bool parent_position(const struct fill *fill, const struct http_response *response, uint64_t *ret)
+{
+    uint64_t ours = marks_bus_identity(fill->context.marks);
+    struct view position = fields_value(&response->fields, FIELD_DOORSTEP_POSITION);
+    struct view identity = view_cut(&position, '/');
+    char memory[24];
+    struct text expected = TEXT_ON(memory);
+
+    text_hex(&expected, ours, 16);
+    return fill->parent && ours && view_eq(identity, text_view(&expected)) && view_parse_u64(position, ret);
+}
+
+/* We know of purges that the parent had not heard of when it got this response: does one of them concern it? The response keeps the
+ * older position, so that what is stored is never taken for newer than its original. */
+static bool is_behind(struct fill *fill, const struct http_response *response, struct object *object)
+{
+    struct marks *marks = fill->context.marks;
+    uint64_t theirs;
+
+    if (!parent_position(fill, response, &theirs) || theirs >= marks_bus_at(marks, fill->purge_pos))
+        return false;
+    atomic_store(&object->purge_pos, theirs);
+    if (marks_check_foreign(marks, object) == MARKS_CLEAR)
+        return false;
+    atomic_store(&object->purge_pos, 0);
+    return true;
+}
+
+static void note_behind(struct fill *fill)
+{
+    pthread_mutex_lock(&fill->lock);
+    fill->behind = true;
+    pthread_mutex_unlock(&fill->lock);
+}
+
 /* ---- outcomes ---- */
 
 static void decided(struct fill *fill, enum fill_outcome outcome, struct object *object, enum why why)
@@ -200,7 +245,12 @@ static void undecidable(struct fill *fill, enum exchange_error error)
 static bool freshen(struct fill *fill, const struct http_response *not_modified, struct text *buffer)
 {
     const struct object *stored = fill->stored;
-    struct head_rules rules = { .storing = true, .date_s = fill->request_ms / 1000 };
+    struct head_rules rules = {
+        .storing = true,
+        .strip_tags = fill->policy->strip_tags,
+        .date_s = fill->request_ms / 1000,
+        .confirmed_by = &not_modified->fields,
+    };
     struct field list[256];
     struct http_response merged;
     struct http1_limits limits = { .head_max = SIZE_MAX, .target_max = SIZE_MAX };
@@ -208,6 +258,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     struct freshness freshness;
     struct object *object;
     size_t scanned = 0, used;
+    bool behind;
 
     head_merge_304(object_head(stored), &not_modified->fields, buffer);
     text_lit(buffer, "\r\n");
@@ -225,7 +276,13 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
         return false;
     object_share_body(object, fill->stored);
     atomic_fetch_or(&object->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN | (stored->flags & OBJECT_PARTIAL));
-    if (!atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
+    behind = is_behind(fill, not_modified, object);
+    if (behind && !fill->insists) {
+        object_unref(object);
+        note_behind(fill);
+        return false;
+    }
+    if (!behind && !atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
         fill_keep_object(fill, object, true);
     } else {
         memory_drop_object(fill->context.memory, fill->stored);
@@ -272,7 +329,7 @@ static void mark_pass(struct fill *fill, enum why why)
 {
     /* Reasons that lie in this one request say nothing about the next one; a failing origin is not a property of the key. */
     if (why == WHY_REQUEST_NO_STORE || why == WHY_AUTHORIZATION || why == WHY_COOKIE_HEURISTIC || why == WHY_METHOD ||
-        fill->status >= 500 || !fill->shared)
+        why == WHY_PURGED || fill->status >= 500 || !fill->shared)
         return;
     memory_mark_pass(fill->context.memory, &fill->key, (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
 }
@@ -340,7 +397,7 @@ static void open_object(struct fill *fill, const struct http_response *response,
     not_zeroed char vary_memory[1024], values_memory[2048];
     struct text vary = TEXT_ON(vary_memory), values = TEXT_ON(values_memory);
     struct freshness freshness;
-    struct head_rules rules = { .date_s = clock_wall_ms() / 1000 };
+    struct head_rules rules = { .strip_tags = fill->policy->strip_tags, .date_s = clock_wall_ms() / 1000 };
     struct object *object;
     enum why why;
 
@@ -368,6 +425,17 @@ static void open_object(struct fill *fill, const struct http_response *response,
         undecidable(fill, EXCHANGE_INTERNAL);
         return;
     }
+    if (is_behind(fill, response, object)) {
+        if (!fill->insists) {
+            object_unref(object);
+            note_behind(fill);
+            undecidable(fill, EXCHANGE_INTERNAL);
+            return;
+        }
+        /* The origin's word, by way of a parent that still has to hear of the purge: for who asked, not to be kept. */
+        atomic_fetch_or(&object->flags, OBJECT_TRANSIENT);
+        why = WHY_PURGED;
+    }
     if (why != WHY_NONE)
         mark_pass(fill, why);
     decided(fill, why == WHY_NONE ? FILL_STORING : FILL_PASSING, object, why);
@@ -380,7 +448,8 @@ void fill_decide(struct fill *fill)
     struct text buffer;
 
     if (fill->stored)
-        cap = 2 * (cap + object_head(fill->stored).len) + HEAD_SLACK; /* merged, then as the new object's */
+        /* merged, then as the new object's */
+        cap = 2 * (cap + object_head(fill->stored).len) + object_tags(fill->stored).len + HEAD_SLACK;
     buffer = text_make(heap_alloc(cap), cap);
     pthread_mutex_lock(&fill->lock);
     fill->status = response->status;

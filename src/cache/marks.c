@@ -16,7 +16,6 @@
 #include <pthread.h>
 
 #define CAPACITY 65536u
-#define GROUP_BYTE '\x1f' /* begins an item that is a group: no tag can hold a control byte */
 
 struct slot {
     _Atomic uint64_t hash;       /* 0: free */
@@ -46,6 +45,7 @@ struct marks {
     struct pair *pairs;
     unsigned pair_first, pair_count, pair_cap;
     uint64_t bus_floor;
+    _Atomic uint64_t bus_identity;
     uint64_t marks, folds;
     _Atomic uint64_t checks;
 };
@@ -283,7 +283,7 @@ static enum mark_verdict probe_tags(const struct marks *marks, uint64_t since, s
         tag = view_cut(&tags, ' ');
         if (tag.len == 0)
             continue;
-        if (tag.ptr[0] == GROUP_BYTE) {
+        if (tag.ptr[0] == MARK_GROUP_BYTE) {
             char memory[1024];
             struct text text = TEXT_ON(memory);
 
@@ -384,6 +384,16 @@ enum mark_verdict marks_check_foreign(struct marks *marks, struct object *object
     return marks_check(marks, object);
 }
 
+void marks_set_bus_identity(struct marks *marks, uint64_t identity)
+{
+    atomic_store(&marks->bus_identity, identity);
+}
+
+uint64_t marks_bus_identity(const struct marks *marks)
+{
+    return atomic_load_explicit(&marks->bus_identity, memory_order_relaxed);
+}
+
 void marks_set_bus_floor(struct marks *marks, uint64_t bus)
 {
     pthread_mutex_lock(&marks->lock);
@@ -411,10 +421,10 @@ bool marks_in_doubt(const struct marks *marks)
 
 void marks_group_put(struct text *out, struct view name)
 {
-    text_char(out, GROUP_BYTE);
+    text_char(out, MARK_GROUP_BYTE);
     for (size_t i = 0; i < name.len; i++) {
         if (name.ptr[i] == ' ')
-            text_char(out, GROUP_BYTE); /* a group name has no control bytes of its own (RFC 9651 §3.3.3) */
+            text_char(out, MARK_GROUP_BYTE); /* a group name has no control bytes of its own (RFC 9651 §3.3.3) */
         else
             text_char(out, name.ptr[i]);
     }

@@ -28,6 +28,7 @@ enum mark_kind {
 
 #define MARK_SEGMENTS_MAX 64 /* path segments of a prefix */
 #define MARK_TEXT_MAX 8192
+#define MARK_GROUP_BYTE '\x1f' /* begins an item of object_tags() that is a group: no tag can hold a control byte */
 
 struct mark {
     enum mark_kind kind;
@@ -61,6 +62,9 @@ bool marks_unmoved_for(struct marks *marks, uint64_t position, struct view url);
 
 /* The newest bus position among the marks up to `position`. */
 uint64_t marks_bus_at(struct marks *marks, uint64_t position);
+/* Which bus the positions are of: positions of different buses cannot be compared. 0: none, or not known yet. Any thread. */
+void marks_set_bus_identity(struct marks *marks, uint64_t identity);
+uint64_t marks_bus_identity(const struct marks *marks);
 /* Nothing is known here of bus marks up to this one: copies from before it are not trusted. */
 void marks_set_bus_floor(struct marks *marks, uint64_t bus);
 /* The node has been away and does not know yet what was purged meanwhile: until it does, nothing stored is used without the

@@ -15,6 +15,7 @@ struct cache_policy {
     struct storable_policy storable;
     struct decide_policy decide;
     struct ladder_rule ladder; /* where below memory it is kept */
+    bool strip_tags;           /* clients do not see Cache-Tag and Surrogate-Key */
     uint64_t max_object;       /* body bytes; what is larger is passed on */
     uint64_t memory_max;       /* body bytes; larger ones go to disk only, where there is one */
     int64_t pass_marker_ms;    /* how long "not cacheable" is remembered for a key */

@@ -52,15 +52,11 @@ static size_t strings(const struct fields *fields, struct view name, struct sf_i
     return count;
 }
 
-void tags_put(struct text *out, const struct fields *response)
+static void put_groups(struct text *out, size_t start, const struct fields *response)
 {
-    static const enum field_id lists[] = { FIELD_CACHE_TAG, FIELD_SURROGATE_KEY };
     struct sf_item groups[GROUPS_MAX];
-    size_t start = out->len, count = strings(response, VIEW("Cache-Groups"), groups);
+    size_t count = strings(response, VIEW("Cache-Groups"), groups);
 
-    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
-        for (const struct field *f = fields_get(response, lists[i]); f; f = fields_next(response, f))
-            put_list(out, start, f->value);
     for (size_t i = 0; i < count; i++) {
         char memory[1024];
         struct text name = TEXT_ON(memory);
@@ -69,6 +65,47 @@ void tags_put(struct text *out, const struct fields *response)
         separate(out, start);
         marks_group_put(out, text_view(&name));
     }
+}
+
+void tags_put(struct text *out, const struct fields *response)
+{
+    static const enum field_id lists[] = { FIELD_CACHE_TAG, FIELD_SURROGATE_KEY };
+    size_t start = out->len;
+
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        for (const struct field *f = fields_get(response, lists[i]); f; f = fields_next(response, f))
+            put_list(out, start, f->value);
+    put_groups(out, start, response);
+}
+
+bool tags_next(struct view *rest, struct view *ret_tag)
+{
+    while (rest->len) {
+        struct view tag = view_cut(rest, ' ');
+
+        if (tag.len && tag.ptr[0] != MARK_GROUP_BYTE) {
+            *ret_tag = tag;
+            return true;
+        }
+    }
+    return false;
+}
+
+void tags_put_confirmed(struct text *out, const struct fields *merged, const struct fields *not_modified,
+                        struct view stored)
+{
+    size_t start = out->len;
+    struct view tag;
+
+    if (fields_has(not_modified, FIELD_CACHE_TAG) || fields_has(not_modified, FIELD_SURROGATE_KEY)) {
+        tags_put(out, merged);
+        return;
+    }
+    while (tags_next(&stored, &tag)) {
+        separate(out, start);
+        text_put(out, tag);
+    }
+    put_groups(out, start, merged);
 }
 
 size_t tags_invalidated(const struct fields *response, struct text *memory, struct view names[GROUPS_MAX])

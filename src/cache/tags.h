@@ -11,6 +11,13 @@
  * writes them. A Cache-Groups that is no list of strings counts as absent. Takes no more room than the fields' values. */
 void tags_put(struct text *out, const struct fields *response);
 
+/* The same for a stored response that a 304 has confirmed: `merged` are the fields it has now, `stored` the tags it had. They stay
+ * where the 304 names none, though no field says them any more. */
+void tags_put_confirmed(struct text *out, const struct fields *merged, const struct fields *not_modified,
+                        struct view stored);
+/* Walks object_tags(), groups left out: false at the end. */
+bool tags_next(struct view *rest, struct view *ret_tag);
+
 /* The members of a Cache-Group-Invalidation (RFC 9875 §3): up to GROUPS_MAX names, escapes resolved, into `memory`. Returns
  * how many; 0 as well when the field is absent or no list of strings. */
 size_t tags_invalidated(const struct fields *response, struct text *memory, struct view names[GROUPS_MAX]);

@@ -3,6 +3,7 @@
 #include "http/conn.h"
 
 #include "cache/conditional.h"
+#include "http/peer.h"
 #include "proto/date.h"
 
 #include <errno.h>
@@ -199,6 +200,14 @@ static void prepare_whole(struct req *r, struct text *tail)
         d->part_count = 0;
 }
 
+/* The end of the head. */
+static void put_fields(struct req *r, struct text *tail)
+{
+    head_fields(r, tail);
+    peer_put_answer(tail, r);
+    text_lit(tail, "\r\n");
+}
+
 static void small_answer(struct req *r, struct view status_line, struct text *tail, unsigned status)
 {
     struct delivery *d = &r->out;
@@ -210,8 +219,7 @@ static void small_answer(struct req *r, struct view status_line, struct text *ta
         date_put(tail, r->now_ms / 1000);
         text_lit(tail, "\r\n");
     }
-    head_fields(r, tail);
-    text_lit(tail, "\r\n");
+    put_fields(r, tail);
     deliver_push(d, text_view(tail));
     d->part_count = 0;
 }
@@ -280,8 +288,7 @@ static bool range_answer(struct req *r, struct text *tail)
     d->framing = BODY_LENGTH;
     deliver_push(d, VIEW("HTTP/1.1 206 Partial Content\r\n"));
     deliver_push(d, head);
-    head_fields(r, tail);
-    text_lit(tail, "\r\n");
+    put_fields(r, tail);
     deliver_push(d, text_view(tail));
     return true;
 }
@@ -307,7 +314,8 @@ static enum flow deliver_gone(struct req *r)
 
 enum flow deliver_object(struct req *r)
 {
-    struct text tail = text_make(arena_alloc(&r->arena, 2048), 2048);
+    size_t cap = 2048 + r->config->region_line.len + peer_answer_room(r);
+    struct text tail = text_make(arena_alloc(&r->arena, cap), cap);
 
     if (r->object->external && !r->disk_stream && deliver_disk_open(r) < 0)
         return deliver_gone(r);
@@ -319,8 +327,7 @@ enum flow deliver_object(struct req *r)
         return FLOW_CONTINUE;
     r->status = r->object->status;
     prepare_whole(r, &tail);
-    head_fields(r, &tail);
-    text_lit(&tail, "\r\n");
+    put_fields(r, &tail);
     deliver_push(&r->out, object_head(r->object));
     deliver_push(&r->out, text_view(&tail));
     return FLOW_CONTINUE;

@@ -6,6 +6,11 @@
 
 #define RESTARTS_MAX 4
 
+/* Refreshing ahead of time. */
+#define EARLY_MAX_MS 60000
+#define EARLY_USES 4
+#define EARLY_AT_ONCE 4u
+
 static enum flow restart(struct req *r, bool alone)
 {
     fill_leave(r->reader);
@@ -49,11 +54,16 @@ static struct view make_head(struct req *r, struct fill_request *request)
 
 static struct fill_request describe(struct req *r)
 {
+    const struct hop *hop = r->fell_back ? &r->route->fallback : &r->route->to;
+
     return (struct fill_request){
         .context = &r->hl->server->fill,
         .keep = &r->config->keep,
         .policy = &r->route->cache,
-        .upstream = r->route->upstream,
+        .upstream = hop->upstream,
+        .parent = hop->parent,
+        .insists = r->insists,
+        .deadline_ms = r->deadline_ms,
         .request = &r->request,
         .request_bytes = r->request_bytes,
         .scheme = r->scheme,
@@ -65,6 +75,7 @@ static struct fill_request describe(struct req *r)
 void fetch_in_background(struct req *r)
 {
     struct http_request saved = r->request;
+    uint64_t deadline_ms = r->deadline_ms;
     struct fill_request request;
     struct fill_reader *none;
 
@@ -78,10 +89,33 @@ void fetch_in_background(struct req *r)
     r->request.method = METHOD_GET;
     r->request.method_name = VIEW("GET");
     r->request.body = BODY_NONE;
+    r->deadline_ms = 0; /* nobody waits for it */
     request.head = forward_head(r, r->object, VIEW_NONE, true);
     if (request.head.len)
         (void)!fill_start(&request, r->task, &none);
     r->request = saved;
+    r->deadline_ms = deadline_ms;
+}
+
+/* Responses that were stored together would run out together, and all be asked for again in one moment. Each has a moment of its own
+ * in the last tenth of its lifetime, drawn from what it is and when it came; few are fetched at a time, so that few kept connections
+ * carry them. Only once per response: when that fails, it runs out as usual. */
+void fetch_early(struct req *r)
+{
+    struct object *object = r->object;
+    int64_t window = MIN(object->times.lifetime_ms / 10, EARLY_MAX_MS);
+    uint64_t draw;
+
+    if (likely(r->decision.ttl_ms >= window) ||
+        atomic_load_explicit(&object->item.uses, memory_order_relaxed) < EARLY_USES ||
+        atomic_load_explicit(&object->flags, memory_order_relaxed) & (OBJECT_REFRESHED | OBJECT_PARTIAL))
+        return;
+    draw = (object->key.hash[1] ^ (uint64_t)object->times.response_ms) * 0x9e3779b97f4a7c15u;
+    if (r->decision.ttl_ms > (int64_t)((draw >> 32) % (uint64_t)window) ||
+        fill_table_background(r->hl->server->fill.table, r->hl->loop) >= EARLY_AT_ONCE ||
+        atomic_fetch_or(&object->flags, OBJECT_REFRESHED) & OBJECT_REFRESHED)
+        return;
+    fetch_in_background(r);
 }
 
 static int start(struct req *r)
@@ -111,11 +145,43 @@ static int start(struct req *r)
     return fill_start(&request, r->task, &r->reader);
 }
 
+/* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */
+static bool fall_back(struct req *r, uint16_t status)
+{
+    struct decide_input input = {
+        .stored = r->stored,
+        .method = r->request.method,
+        .request = &r->cc,
+        .policy = &r->route->cache.decide,
+        .now_ms = loop_wall_ms(r->hl->loop),
+    };
+    struct decision decision;
+
+    if (!r->stored || r->stored->flags & OBJECT_PARTIAL || marks_check(r->hl->server->marks, r->stored) == MARKS_HARD)
+        return false;
+    decision = decide_on_error(&input, status);
+    if (decision.verdict != VERDICT_STALE_SERVE)
+        return false;
+    r->decision = decision;
+    r->why = decision.why;
+    fill_leave(r->reader);
+    r->reader = NULL;
+    r->object = object_ref(r->stored);
+    r->object_held = true;
+    r->from_cache = true;
+    r->outcome = OUTCOME_STALE;
+    return true;
+}
+
 /* Joins what is in flight, or starts. */
 static enum flow attach(struct req *r)
 {
     int result;
 
+    if (r->deadline_ms && loop_now_ms(r->hl->loop) >= r->deadline_ms)
+        return fall_back(r, 0) ? deliver_object(r) : reply_error(r, 504, "the time for this request is over");
+    /* A child that insists has reason not to trust a fetch that began before. */
+    r->no_collapse = r->no_collapse || (r->child && r->cc.flags & CC_NO_CACHE);
     if (r->decision.may_collapse && !r->no_collapse && r->request.body == BODY_NONE &&
         r->request.method == METHOD_GET && !wants_upgrade(r)) {
         switch (fill_join(r->hl->server->fill.table, &r->key, &r->request, (unsigned)r->config->limits.waiters_per_fill,
@@ -150,34 +216,6 @@ static enum flow relay_interims(struct req *r, const struct fill_view *look)
     return r->out.count ? deliver_flush(r) : FLOW_CONTINUE;
 }
 
-/* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */
-static bool fall_back(struct req *r, uint16_t status)
-{
-    struct decide_input input = {
-        .stored = r->stored,
-        .method = r->request.method,
-        .request = &r->cc,
-        .policy = &r->route->cache.decide,
-        .now_ms = loop_wall_ms(r->hl->loop),
-    };
-    struct decision decision;
-
-    if (!r->stored || r->stored->flags & OBJECT_PARTIAL || marks_check(r->hl->server->marks, r->stored) == MARKS_HARD)
-        return false;
-    decision = decide_on_error(&input, status);
-    if (decision.verdict != VERDICT_STALE_SERVE)
-        return false;
-    r->decision = decision;
-    r->why = decision.why;
-    fill_leave(r->reader);
-    r->reader = NULL;
-    r->object = object_ref(r->stored);
-    r->object_held = true;
-    r->from_cache = true;
-    r->outcome = OUTCOME_STALE;
-    return true;
-}
-
 static enum flow settle_object(struct req *r, const struct fill_view *look)
 {
     if (!r->reader->starter && !object_fits(r, look->object))
@@ -203,8 +241,55 @@ static enum flow settle_object(struct req *r, const struct fill_view *look)
     return deliver_object(r);
 }
 
+const struct hop *fetch_hop(const struct req *r)
+{
+    const struct route *route = r->route;
+    bool fell_back = r->fell_back;
+
+    if (r->reader)
+        fell_back = route->fallback.upstream && fill_upstream(r->reader) == route->fallback.upstream;
+    return fell_back ? &route->fallback : &route->to;
+}
+
+/* Nothing came of it, and that is not the last word of who answers for the content. */
+static bool has_failed(const struct req *r, const struct fill_view *look)
+{
+    if (look->outcome == FILL_ERROR)
+        return look->status == 0 || look->behind;
+    return fetch_hop(r)->parent && look->object && (look->status == 502 || look->status == 503 || look->status == 504);
+}
+
+static enum flow ask_again(struct req *r)
+{
+    fill_leave(r->reader);
+    r->reader = NULL;
+    r->collapsed = false;
+    r->no_collapse = ++r->restarts >= RESTARTS_MAX || r->no_collapse;
+    return FLOW_CONTINUE;
+}
+
+/* The route's fallback is asked before anything stale is used: fresh is better. A parent that has not heard of a purge yet is
+ * asked once more when there is none, for the origin's word. */
+static bool try_elsewhere(struct req *r, const struct fill_view *look)
+{
+    const struct hop *fallback = &r->route->fallback;
+
+    if (!has_failed(r, look) || r->restarts >= RESTARTS_MAX || !method_is_safe(r->request.method) ||
+        r->request.body != BODY_NONE || wants_upgrade(r))
+        return false;
+    if (fallback->upstream && fetch_hop(r) != fallback)
+        r->fell_back = true;
+    else if (look->behind && !r->insists)
+        r->insists = true;
+    else
+        return false;
+    return true;
+}
+
 static enum flow settle(struct req *r, const struct fill_view *look)
 {
+    if (try_elsewhere(r, look))
+        return ask_again(r);
     /* Our own Range for the rest of a stored part, not the client's, cannot be satisfied: the whole may have changed. */
     if (look->status == 416 && r->stored && !r->unconditional && !fields_has(&r->request.fields, FIELD_RANGE)) {
         r->unconditional = true;

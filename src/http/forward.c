@@ -3,6 +3,7 @@
 #include "http/conn.h"
 
 #include "cache/conditional.h"
+#include "http/peer.h"
 #include "proto/trace.h"
 
 static void put_field(struct text *t, struct view name, struct view value)
@@ -30,6 +31,7 @@ static bool skips(const struct req *r, const struct field *field, bool strip, bo
     switch (field->id) {
     case FIELD_HOST:
     case FIELD_CONTENT_LENGTH:
+    case FIELD_CDN_LOOP:
     case FIELD_TRACEPARENT: return true;
     case FIELD_X_REQUEST_ID: return r->route->request_id && r->config->request_id_field == FIELD_X_REQUEST_ID;
     case FIELD_TRACESTATE: return !r->trace_goes_on || !trace_state_valid(field->value);
@@ -132,7 +134,7 @@ static bool put_max_forwards(struct text *t, const struct req *r, const struct f
     return true;
 }
 
-static void put_request_line(struct text *t, const struct req *r)
+static void put_request_line(struct text *t, const struct req *r, const struct hop *hop)
 {
     text_put(t, r->request.method_name);
     text_char(t, ' ');
@@ -143,9 +145,9 @@ static void put_request_line(struct text *t, const struct req *r)
     }
     text_lit(t, " HTTP/1.1\r\n");
     put_field(t, VIEW("Host"),
-              r->route->host.len         ? r->route->host
+              hop->host.len              ? hop->host
               : r->request.authority.len ? r->request.authority
-                                         : upstream_authority(r->route->upstream));
+                                         : upstream_authority(hop->upstream));
 }
 
 static void put_framing(struct text *t, const struct req *r)
@@ -167,15 +169,16 @@ static void put_framing(struct text *t, const struct req *r)
 
 struct view forward_head(struct req *r, const struct object *validators, struct view range, bool strip)
 {
-    size_t cap =
-        r->request_bytes.len + 2 * r->request.authority.len + 1024 + (validators ? object_head(validators).len : 0);
+    const struct hop *hop = r->fell_back ? &r->route->fallback : &r->route->to;
+    size_t cap = r->request_bytes.len + 2 * r->request.authority.len + hop->host.len + 1024 +
+                 peer_request_room(r, hop) + (validators ? object_head(validators).len : 0);
     struct text t = text_make(arena_alloc(&r->arena, cap), cap);
     struct trace_context trace;
 
     if (!t.ptr)
         return VIEW_NONE;
     r->trace_goes_on = take_trace(r, &trace);
-    put_request_line(&t, r);
+    put_request_line(&t, r, hop);
     for (size_t i = 0; i < r->request.fields.count; i++) {
         const struct field *field = &r->request.fields.list[i];
 
@@ -196,6 +199,7 @@ struct view forward_head(struct req *r, const struct object *validators, struct 
     put_forwarded(&t, r);
     if (r->route->via)
         text_put(&t, r->config->via_line);
+    peer_put_request(&t, r, hop);
     put_framing(&t, r);
     text_lit(&t, "\r\n");
     return t.overflow ? VIEW_NONE : text_view(&t);

@@ -26,7 +26,9 @@ static void cache_status(struct req *r, struct text *t)
             text_lit(t, "; stored");
         if (r->collapsed)
             text_lit(t, "; collapsed");
-        if (!r->stored_flag && r->why != WHY_NONE) {
+        if (r->reader && fetch_hop(r) == &r->route->fallback) {
+            text_lit(t, "; detail=fallback");
+        } else if (!r->stored_flag && r->why != WHY_NONE) {
             text_lit(t, "; detail=");
             text_put(t, why_name(r->why));
         }
@@ -48,6 +50,15 @@ static void timing_member(struct text *t, struct view name, uint64_t us, bool *f
     text_put(t, view_make((const char[]){ '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
                                           (char)('0' + us % 10) },
                           4));
+}
+
+static struct view asked_name(const struct req *r)
+{
+    const struct hop *hop = fetch_hop(r);
+
+    if (hop == &r->route->fallback)
+        return VIEW("fallback");
+    return hop->parent ? VIEW("parent") : VIEW("origin");
 }
 
 static void server_timing(struct req *r, struct text *t)
@@ -75,7 +86,7 @@ static void server_timing(struct req *r, struct text *t)
         if (r->collapsed)
             timing_member(t, VIEW("wait"), now - r->looked_up_us, &first);
         else
-            timing_member(t, VIEW("origin"), timing->first_byte_us, &first);
+            timing_member(t, asked_name(r), timing->first_byte_us, &first);
     } else {
         timing_member(t, r->from_cache ? VIEW("memory") : VIEW("node"), now - r->started_us, &first);
     }
@@ -100,6 +111,8 @@ void head_fields(struct req *r, struct text *t)
         text_i64(t, object_age_ms(&r->object->times, r->now_ms) / 1000);
         text_lit(t, "\r\n");
     }
+    if (route)
+        text_put(t, r->config->region_line);
     if (route && route->cache_status)
         cache_status(r, t);
     if (r->proxy_error)

@@ -143,22 +143,32 @@ static struct object *find_stored(struct req *r, bool *ret_others, bool *ret_pas
     return object;
 }
 
+/* Would a response from below memory help this request? A stored one that the client, the response itself or the route does not
+ * trust is no better on another rung; one that is merely old may have been refreshed by another node. */
+static bool wants_more(const struct req *r, const struct object *object)
+{
+    enum why why = r->decision.why;
+
+    switch (r->decision.verdict) {
+    case VERDICT_FRESH:
+    case VERDICT_STALE_SERVE: return false;
+    case VERDICT_REFUSE: return !object;
+    case VERDICT_REVALIDATE: return why == WHY_EXPIRED || why == WHY_SOFT_PURGED;
+    case VERDICT_MISS: return r->decision.may_collapse && !r->no_collapse;
+    }
+    return false;
+}
+
 /* Is it worth asking the rungs below memory, and have they not been asked yet? */
 static bool should_climb(struct req *r, const struct object *object)
 {
     struct ladder *ladder = r->hl->server->ladder;
     const struct ladder_rule *rule = &r->route->cache.ladder;
-    enum why why = r->decision.why;
     struct ladder_query query = { .key = &r->key,
                                   .disk = !object && rule->disk != LADDER_DISK_OFF,
                                   .shared = rule->shared };
 
-    if (!ladder || r->climbed || !r->decision.may_collapse || r->no_collapse)
-        return false;
-    /* A stored response that the client, the response itself or the route does not trust is no better on another rung. */
-    if (object && why != WHY_EXPIRED)
-        return false;
-    return ladder_may_have(ladder, &query);
+    return ladder && !r->climbed && wants_more(r, object) && ladder_may_have(ladder, &query);
 }
 
 static enum flow begin_climb(struct req *r, const struct object *object)
@@ -201,6 +211,8 @@ static enum flow serve_stored(struct req *r, struct object *object, enum http_ou
         r->decision.ttl_ms = MIN(r->decision.ttl_ms, 0);
     if (r->decision.background)
         fetch_in_background(r);
+    else if (outcome == OUTCOME_HIT && r->route->to.parent)
+        fetch_early(r);
     return deliver_object(r);
 }
 
@@ -233,7 +245,7 @@ enum flow step_lookup(struct req *r)
     if (outside_part && r->decision.verdict == VERDICT_MISS)
         r->why = WHY_PARTIAL;
     r->looked_up_us = 0;
-    if ((r->decision.verdict == VERDICT_MISS || r->decision.verdict == VERDICT_REVALIDATE) && should_climb(r, object))
+    if (should_climb(r, object))
         return begin_climb(r, object);
     switch (r->decision.verdict) {
     case VERDICT_FRESH: return serve_stored(r, object, OUTCOME_HIT);

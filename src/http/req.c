@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/heap.h"
 #include "http/conn.h"
+#include "http/peer.h"
 
 #include <errno.h>
 
@@ -184,7 +185,9 @@ enum flow step_admit(struct req *r)
         r->close = true;
         return reply_error(r, 413, "the request body is larger than this route allows");
     }
-    if (fields_has(&r->request.fields, FIELD_VIA) && via_names_us(r))
+    if (!peer_receive(r))
+        return reply_error(r, 504, "the child that asks has no time left");
+    if ((fields_has(&r->request.fields, FIELD_VIA) && via_names_us(r)) || peer_loops(r))
         return reply_error(r, 508, "loop detected: this request has been through this node");
     r->step = STEP_LOOKUP;
     return FLOW_CONTINUE;
@@ -216,7 +219,7 @@ static void log_request(struct req *r, uint64_t duration_us)
         .outcome = http_outcome_name(r->outcome),
         .why = why_name(r->why),
         .tier = r->from_cache ? rung_name(r->rung) : VIEW_NONE,
-        .upstream = r->forwarded && r->route ? view_str(upstream_name(r->route->upstream)) : VIEW_NONE,
+        .upstream = r->forwarded && r->route ? view_str(upstream_name(fetch_hop(r)->upstream)) : VIEW_NONE,
         .status = r->status,
         .bytes_in = r->request_bytes.len + r->body_seen,
         .bytes_out = r->bytes_out,

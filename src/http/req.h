@@ -92,6 +92,9 @@ struct req {
     enum rung rung;     /* where `object` was found, with from_cache */
     bool climbed;       /* the rungs below memory were asked */
     bool unconditional; /* what is stored could not be confirmed: ask for the whole */
+    bool child;         /* it comes from a node that showed our token */
+    bool fell_back;     /* the route's fallback is asked */
+    bool insists;       /* the parent is to ask the origin, whatever it holds */
     bool trace_goes_on; /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;
@@ -161,6 +164,10 @@ bool object_fits(struct req *r, const struct object *object);
 
 /* fetch.c: starts the revalidation of r->object that nobody waits for, unless one is under way. */
 void fetch_in_background(struct req *r);
+/* A fresh hit of a parent's response: perhaps the time has come to refresh it, before it runs out. Mostly one compare. */
+void fetch_early(struct req *r);
+/* Whom a forwarded request was sent to. */
+const struct hop *fetch_hop(const struct req *r);
 
 /* client.c */
 /* Fills in client_address and scheme. */

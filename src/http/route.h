@@ -8,14 +8,23 @@
 
 enum forwarding { FORWARDING_NONE, FORWARDING_STANDARD, FORWARDING_X, FORWARDING_BOTH };
 
+/* A place to forward to. */
+struct hop {
+    struct upstream *upstream;
+    struct view host;  /* Host sent there; empty: the client's */
+    struct view token; /* shown there: we are its child; empty: none */
+    uint64_t total_ms; /* its limit for one exchange; 0: none */
+    bool parent;       /* a cache like us */
+};
+
 struct route {
     struct view name;         /* the pattern as written: label and log */
     struct view match_host;   /* glob, empty: any */
     struct view match_path;   /* glob */
     const struct view *hosts; /* further host globs; none: any */
     size_t host_count;
-    struct upstream *upstream;
-    struct view host; /* Host sent to the origin; empty: the client's */
+    struct hop to;
+    struct hop fallback; /* asked when `to` fails; upstream NULL: none */
     struct cache_policy cache;
     uint64_t body_limit; /* request body bytes; 0: none */
     enum forwarding forwarding;
@@ -40,6 +49,8 @@ struct http_config {
     struct view node_name;
     struct view via_line;          /* "Via: 1.1 name\r\n" */
     struct view cache_status_name; /* "Cache-Status: \"name\"; " */
+    struct view region_line;       /* "Doorstep-Region: eu\r\n", or empty */
+    struct view child_token;       /* what children show; empty: there are none */
     struct view request_id_name;
     enum field_id request_id_field; /* of that name; FIELD_OTHER: compare names */
     struct http_limits limits;

@@ -191,21 +191,33 @@ static void compile_cache(const struct site *site, const struct site_route *from
     if (from->max_object != OPTION_UNSET)
         to->max_object = from->max_object;
     to->ladder = (struct ladder_rule){ .disk = (enum ladder_disk)from->disk, .shared = from->shared };
+    to->strip_tags = from->tags == ROUTE_TAGS_STRIP;
     to->pass_marker_ms = unset_or(from->pass_marker, 0);
+}
+
+static struct hop hop_to(const struct compiled *c, size_t index)
+{
+    const struct site_upstream *upstream = &c->site.upstreams.items[index];
+
+    return (struct hop){
+        .upstream = c->upstreams[index],
+        .host = view_eq(upstream->host, VIEW("preserve")) ? VIEW_NONE : upstream->host,
+        .token = upstream->token,
+        .total_ms = upstream->total_timeout,
+        .parent = upstream->parent,
+    };
 }
 
 static void compile_route(struct compiled *c, const struct site_route *from, struct http_stats *stats, struct route *to)
 {
-    const struct site_upstream *upstream = &c->site.upstreams.items[from->upstream_index];
-
     *to = (struct route){
         .name = from->name.len ? from->name : from->match,
         .match_host = from->match_host,
         .match_path = from->match_path,
         .hosts = from->hosts.items,
         .host_count = from->hosts.count,
-        .upstream = c->upstreams[from->upstream_index],
-        .host = view_eq(upstream->host, VIEW("preserve")) ? VIEW_NONE : upstream->host,
+        .to = hop_to(c, from->upstream_index),
+        .fallback = from->fallback.len ? hop_to(c, from->fallback_index) : (struct hop){ 0 },
         .body_limit = from->body_limit == OPTION_UNSET ? c->site.limits.body : from->body_limit,
         .forwarding = from->forwarded == FORWARDED_NONE       ? FORWARDING_NONE
                       : from->forwarded == FORWARDED_STANDARD ? FORWARDING_STANDARD
@@ -254,7 +266,7 @@ static void compile_limits(const struct site_limit *from, struct http_limits *to
 static int compile_texts(struct compiled *c)
 {
     struct http_config *config = &c->config;
-    size_t cap = 2 * c->site.node.name.len + 64;
+    size_t cap = 2 * c->site.node.name.len + c->site.node.region.len + 128;
     struct text t;
 
     c->texts = heap_alloc(cap);
@@ -269,6 +281,15 @@ static int compile_texts(struct compiled *c)
     text_put(&t, c->site.node.name);
     text_lit(&t, "\"; ");
     config->cache_status_name = view_make(t.ptr + config->via_line.len, t.len - config->via_line.len);
+    if (c->site.node.region.len) {
+        size_t from = t.len;
+
+        text_lit(&t, "Doorstep-Region: ");
+        text_put(&t, c->site.node.region);
+        text_lit(&t, "\r\n");
+        config->region_line = view_make(t.ptr + from, t.len - from);
+    }
+    config->child_token = c->site.children.token;
     config->node_name = c->site.node.name;
     config->request_id_name = c->site.headers.request_id.len ? c->site.headers.request_id : VIEW("X-Request-Id");
     config->request_id_field = field_lookup(config->request_id_name);

@@ -20,6 +20,7 @@ static const struct option node_table[] = {
     { .name = "region",
       .type = OPTION_STRING,
       .offset = MEMBER(site_node, region),
+      .flags = OPTION_TOKEN,
       .help = "Where the node stands: begins the keys of the shared store, and answers name it." },
     { .name = NULL },
 };

@@ -32,6 +32,7 @@ enum object_flag {
     OBJECT_TRANSIENT = 1 << 7,    /* pass-through: not for the cache, chunks freed behind the readers */
     OBJECT_AUTHORIZED = 1 << 8,   /* stored from a request with Authorization */
     OBJECT_NOT_TO_DISK = 1 << 9,  /* its route keeps it off the disk */
+    OBJECT_REFRESHED = 1 << 10,   /* asked for again ahead of time: once is enough */
 };
 /* Of these, what outlives the process and goes to other nodes. */
 #define OBJECT_STORED_FLAGS \

@@ -83,16 +83,16 @@ static void what_the_file_says(void **state)
     assert_int_equal(compiled_upstreams(config, &upstreams), 2);
     route = &config->routes[0];
     assert_true(view_eq(route->match_path, VIEW("/assets/*")));
-    assert_ptr_equal(route->upstream, upstreams[1]);
-    assert_true(view_eq(route->host, VIEW("o.example")));
+    assert_ptr_equal(route->to.upstream, upstreams[1]);
+    assert_true(view_eq(route->to.host, VIEW("o.example")));
     assert_int_equal(route->body_limit, 5 * 1024);
     assert_int_equal(route->cache.freshness.ttl_ms, 3600000);
     assert_int_equal(route->cache.freshness.ttl_max_ms, 7200000);
     assert_int_equal(route->cache.storable.set_cookie, SET_COOKIE_STRIP);
     assert_true(view_eq(route->cache.scope, VIEW("t1")));
     route = &config->routes[1];
-    assert_ptr_equal(route->upstream, upstreams[0]);
-    assert_int_equal(route->host.len, 0); /* the client's is preserved */
+    assert_ptr_equal(route->to.upstream, upstreams[0]);
+    assert_int_equal(route->to.host.len, 0); /* the client's is preserved */
     assert_int_equal(route->cache.freshness.sie_ms, 7 * 86400000);
     assert_true(route->stats != config->routes[0].stats);
     assert_true(view_eq(config->via_line, VIEW("Via: 1.1 lisbon\r\n")));
