@@ -63,7 +63,7 @@ static void find_candidates(struct pool *pool, const struct choose_ask *ask, str
                 continue;
             any_room = any_room || (room && safe);
             any_safe = any_safe || safe;
-            ret->share = MAX(ret->share, upstream_share(pool->upstream, i, now));
+            ret->share = MAX(ret->share, breaker_share(&server->breaker, now));
             ret->list[ret->count++] = (struct balance_server){
                 .index = i,
                 .weight = MAX(upstream_share(pool->upstream, i, now), 1u) * target->weight,
@@ -77,7 +77,7 @@ static void find_candidates(struct pool *pool, const struct choose_ask *ask, str
     }
 }
 
-/* While every server that could take it is still ramping up, only a share of the requests is let through. */
+/* While every server that could take it has just failed and is ramping up, only a share of the requests is let through. */
 static bool is_shed(struct pool *pool, const struct candidates *from)
 {
     return from->share < SHARE_FULL && pool_random(pool) % SHARE_FULL >= from->share;

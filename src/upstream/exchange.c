@@ -110,8 +110,10 @@ static enum exchange_verdict step_acquire(struct exchange *x)
         return X_WAIT;
     }
     if (r < 0) {
-        exchange_fail(x, r == -EBUSY ? EXCHANGE_CONNECTION_LIMIT : EXCHANGE_INTERNAL,
-                      r == -EBUSY ? "too many requests wait for a connection" : "out of memory");
+        exchange_fail(x, r == -ENOMEM ? EXCHANGE_INTERNAL : EXCHANGE_CONNECTION_LIMIT,
+                      r == -EBUSY       ? "too many requests wait for a connection"
+                      : r == -ETIMEDOUT ? "no connection would become free before the request's deadline"
+                                        : "out of memory");
         return X_WAIT;
     }
     timer_clear(&x->timer);
@@ -420,6 +422,7 @@ static int make(struct exchange **ret, struct upstream *upstream, struct task *o
     x->trailers = TEXT_ON(x->trailers_memory);
     list_init(&x->place.link);
     x->place.task = &x->task;
+    x->place.deadline_ms = request->deadline_ms;
     x->dns.task = &x->task;
     task_init(&x->task, owner->loop, exchange_run);
     timer_init(&x->timer, &x->task);

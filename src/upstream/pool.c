@@ -143,6 +143,17 @@ static struct conn *conn_new(struct pool *pool, unsigned server)
     return conn;
 }
 
+/* An exchange has let go of it: moves the average an eighth of the way. */
+static void note_hold(struct conn *conn)
+{
+    struct pool_server *mine = &conn->pool->servers[conn->server];
+    uint64_t now = loop_now_ms(conn->pool->loop), held = MIN(now - conn->busy_ms, (uint64_t)3600000);
+
+    if (conn->busy_ms)
+        mine->hold_ms = (uint32_t)((mine->hold_ms * (uint64_t)7 + held + 4) / 8);
+    conn->busy_ms = 0;
+}
+
 void conn_close(struct conn *conn)
 {
     struct pool *pool = conn->pool;
@@ -150,6 +161,7 @@ void conn_close(struct conn *conn)
 
     if (conn->idle)
         idle_end(conn);
+    note_hold(conn);
     sock_close(&conn->sock);
     heap_free(conn);
     pool->servers[server].open--;
@@ -172,6 +184,7 @@ void conn_release(struct conn *conn)
         conn_close(conn);
         return;
     }
+    note_hold(conn);
     conn->sock.task = &conn->task;
     conn->idle = true;
     list_push_front(&pool->servers[conn->server].idle, &conn->link);
@@ -189,8 +202,17 @@ void pool_leave_queue(struct pool *pool, struct pool_place *place)
         return;
     list_remove(&place->link);
     place->queued = false;
+    pool->servers[place->server].queued--;
     pool_count(pool, POOL_WAITING, (uint64_t)-1);
     wake_first(pool, place->server);
+}
+
+/* By how long connections were kept so far: each of them serves its part of those before us. */
+static uint64_t expected_wait(const struct pool *pool, unsigned server)
+{
+    const struct pool_server *mine = &pool->servers[server];
+
+    return (uint64_t)(mine->queued + 1) * mine->hold_ms / MAX(pool->upstream->options.max_connections, 1u);
 }
 
 static int enqueue(struct pool *pool, unsigned server, struct pool_place *place)
@@ -199,9 +221,12 @@ static int enqueue(struct pool *pool, unsigned server, struct pool_place *place)
         return -EAGAIN;
     if (pool_counter(pool, POOL_WAITING) >= pool->upstream->options.max_waiting)
         return -EBUSY;
+    if (place->deadline_ms && loop_now_ms(pool->loop) + expected_wait(pool, server) > place->deadline_ms)
+        return -ETIMEDOUT;
     list_push(&pool->servers[server].waiting, &place->link);
     place->server = server;
     place->queued = true;
+    pool->servers[server].queued++;
     pool_count(pool, POOL_WAITING, 1);
     return -EAGAIN;
 }
@@ -251,6 +276,7 @@ int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, s
             return -ENOMEM;
     }
     pool_leave_queue(pool, place);
+    conn->busy_ms = loop_now_ms(pool->loop);
     *ret = conn;
     return 0;
 }

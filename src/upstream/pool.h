@@ -108,6 +108,8 @@ struct pool_server {
     struct node idle;    /* struct conn, the last used first */
     struct node waiting; /* struct pool_place, first come first served */
     uint32_t open;       /* connections, idle ones included */
+    uint32_t queued;     /* in `waiting` */
+    uint32_t hold_ms;    /* how long an exchange keeps a connection, on average */
     uint32_t generation; /* of the slot: what is kept here belongs to that server */
     int64_t turn;        /* round robin */
     struct tls_session session;
@@ -132,6 +134,7 @@ struct conn {
     unsigned server;
     uint32_t generation; /* of the server's slot */
     uint32_t requests;   /* started on it */
+    uint64_t busy_ms;    /* since when it is in use */
     bool idle;
 };
 
@@ -140,6 +143,7 @@ struct pool_place {
     struct node link;
     struct task *task;
     unsigned server;
+    uint64_t deadline_ms; /* monotonic: who cannot be served before it does not queue; 0: none */
     bool queued;
 };
 
@@ -167,7 +171,8 @@ bool pool_is_full(const struct pool *pool, unsigned server);
 
 /* A connection for an exchange: an idle one of `server`, else a new unconnected one. `fresh`: only a new one, closing an
  * idle one when the limit asks for it. `careful`: look whether the peer has closed it.
- * 0; -EAGAIN: queued in `place`, whose task is woken when it is its turn; -EBUSY: the queue is full; -ENOMEM. */
+ * 0; -EAGAIN: queued in `place`, whose task is woken when it is its turn; -EBUSY: the queue is full; -ETIMEDOUT: the queue is
+ * too long for the place's deadline; -ENOMEM. */
 int pool_acquire(struct pool *pool, unsigned server, bool fresh, bool careful, struct pool_place *place,
                  struct conn **ret);
 /* A new connection whatever the limit says. 0 or -ENOMEM. */

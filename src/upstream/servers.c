@@ -220,7 +220,8 @@ static int place(struct upstream *up, const struct upstream_srv *srv, struct ups
     if (found < 0) {
         breaker_force(&server->breaker, BREAKER_AUTO, now_ms);
         atomic_store(&server->unhealthy, false);
-        atomic_store(&server->back_ms, 0);
+        /* Those of the first answer share the work at once; who joins later is given it slowly. */
+        atomic_store(&server->back_ms, atomic_load(&up->srv_answered) ? now_ms : 0);
         atomic_fetch_add(&server->generation, 1);
     }
     atomic_store(&server->active, true);

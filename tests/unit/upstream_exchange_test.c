@@ -510,19 +510,98 @@ static void test_leave_early(void **state)
     assert_false(client.results[1].timing.reused);
 }
 
+static void test_deadline(void **state)
+{
+    /* No phase outlives the owner's deadline, and that is not held against the server; one that is over sends nothing. */
+    const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
+    };
+    const struct call calls[] = { { .head = GET, .deadline_in = 30 }, { .head = GET, .deadline_in = -5 } };
+
+    (void)state;
+    talk(script, calls, 2);
+    assert_int_equal(client.results[0].error, EXCHANGE_RESPONSE_TIMEOUT);
+    assert_int_equal(client.results[1].error, EXCHANGE_RESPONSE_TIMEOUT);
+    assert_int_equal(client.results[1].timing.attempts, 0);
+    assert_int_equal(client.server.breaker.consecutive, 0);
+    assert_int_equal(client.server.in_flight, 0);
+}
+
+static void test_breaker_counts(void **state)
+{
+    /* What counts as a failure: a cut answer, a cut body, a 503. A good answer and one that was given up do not. */
+    const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_CLOSE, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello", 0 },
+        { OP_CLOSE, NULL, 0 },
+        { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 },
+        { OP_SEND, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", 0 },
+        { OP_READ_EOF, NULL, 0 },
+        { OP_END, NULL, 0 },
+    };
+    const struct call calls[] = {
+        { .head = GET, .leave_early = true }, { .head = GET }, { .head = GET }, { .head = GET }
+    };
+
+    (void)state;
+    talk(script, calls, 4);
+    assert_int_equal(client.results[3].status, 503);
+    assert_int_equal(client.server.breaker.consecutive, 3);
+    assert_int_equal(client.server.in_flight, 0);
+}
+
+static void test_breaker_opens(void **state)
+{
+    /* An open breaker fails the exchange without a connection: destination_unavailable, 503. */
+    const struct op script[] = {
+        { OP_ACCEPT, NULL, 0 },    { OP_READ_HEAD, NULL, 0 }, { OP_RESET, NULL, 0 }, { OP_ACCEPT, NULL, 0 },
+        { OP_READ_HEAD, NULL, 0 }, { OP_RESET, NULL, 0 },     { OP_END, NULL, 0 },
+    };
+    const struct call calls[] = { { .head = GET }, { .head = GET }, { .head = GET } };
+    char url[64];
+    const char *servers[1];
+    struct upstream_options options;
+
+    (void)state;
+    origin_start(&origin, script, NULL);
+    options_for(&options, url, sizeof(url), servers);
+    options.breaker.failures = 2;
+    client_make(&client, &options, calls, 3, &stats);
+    origin_join(&origin);
+    assert_int_equal(client.results[2].error, EXCHANGE_DESTINATION_UNAVAILABLE);
+    assert_int_equal(client.results[2].timing.attempts, 0);
+    assert_int_equal(exchange_error_status(EXCHANGE_DESTINATION_UNAVAILABLE), 503);
+    assert_int_equal(client.server.breaker.state, BREAKER_OPEN);
+    assert_int_equal(origin.accepted, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reuse),        cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_chunked),      cmocka_unit_test(test_body_until_close),
-        cmocka_unit_test(test_short_body),   cmocka_unit_test(test_garbage),
-        cmocka_unit_test(test_extra_bytes),  cmocka_unit_test(test_head_and_304),
-        cmocka_unit_test(test_interim),      cmocka_unit_test(test_request_bodies),
-        cmocka_unit_test(test_early_answer), cmocka_unit_test(test_retry_on_reused),
-        cmocka_unit_test(test_no_retry),     cmocka_unit_test(test_fresh_close_is_final),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_next_server),
-        cmocka_unit_test(test_localhost),    cmocka_unit_test(test_timeouts),
-        cmocka_unit_test(test_tunnel),       cmocka_unit_test(test_leave_early),
+        cmocka_unit_test(test_reuse),         cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_chunked),       cmocka_unit_test(test_body_until_close),
+        cmocka_unit_test(test_short_body),    cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_extra_bytes),   cmocka_unit_test(test_head_and_304),
+        cmocka_unit_test(test_interim),       cmocka_unit_test(test_request_bodies),
+        cmocka_unit_test(test_early_answer),  cmocka_unit_test(test_retry_on_reused),
+        cmocka_unit_test(test_no_retry),      cmocka_unit_test(test_fresh_close_is_final),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_next_server),
+        cmocka_unit_test(test_localhost),     cmocka_unit_test(test_timeouts),
+        cmocka_unit_test(test_tunnel),        cmocka_unit_test(test_leave_early),
+        cmocka_unit_test(test_deadline),      cmocka_unit_test(test_breaker_counts),
+        cmocka_unit_test(test_breaker_opens),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,6 +178,7 @@ struct call {
     bool replayable, want_interim, upgrade;
     bool leave_early; /* close as soon as the head is there */
     size_t piece;     /* body bytes per write; 0: all */
+    int deadline_in;  /* milliseconds from the start; negative: over already; 0: none */
 };
 
 struct result {
@@ -200,6 +201,7 @@ struct client {
     size_t written;
     bool ended;
     struct sock tunnel;
+    struct upstream_server_stats server; /* the first one's, at the end */
     struct result results[8];
 };
 
@@ -322,6 +324,7 @@ static inline void client_run(struct task *task)
                 .replayable = call->replayable,
                 .upgrade = call->upgrade,
                 .want_interim = call->want_interim,
+                .deadline_ms = call->deadline_in ? loop_now_ms(c->loop) + (uint64_t)call->deadline_in : 0,
             };
             assert_int_equal(exchange_start(&c->x, c->upstream, &c->task, &request), 0);
         }
@@ -349,6 +352,7 @@ static inline void client_make(struct client *c, const struct upstream_options *
     task_wake(&c->task);
     loop_run(c->loop);
     upstream_stats(c->upstream, stats);
+    upstream_server_stats(c->upstream, 0, &c->server);
     upstream_loop_close(c->upstream, c->loop);
     upstream_free(c->upstream);
     dns_loop_close(c->loop);

@@ -1,6 +1,8 @@
 /* The limit on connections and the queue behind it, with three exchanges at once. */
 #include "upstream_fixture.h"
 
+#include "upstream/pool.h"
+
 #define GET "GET / HTTP/1.1\r\nHost: o\r\n\r\n"
 #define ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
@@ -134,12 +136,59 @@ static void test_queue_full(void **state)
     assert_int_equal(exchange_error_status(EXCHANGE_CONNECTION_LIMIT), 503);
 }
 
+/* A pool whose connections are kept for 100 ms on average, all in use. */
+static void test_queue_and_deadline(void **state)
+{
+    /* Who cannot be served before its deadline is refused at once instead of waiting for nothing; who can, waits. */
+    const char *servers[1] = { "http://127.0.0.1:1" };
+    char memory[200];
+    struct text reason = TEXT_ON(memory);
+    struct upstream_options options;
+    struct task task = { .loop = NULL };
+    struct pool_place first = { .task = &task }, second = first, third = first;
+    struct upstream *upstream;
+    struct conn *conn, *none;
+    struct loop *loop;
+    struct pool *pool;
+    uint64_t now;
+
+    (void)state;
+    upstream_options_init(&options);
+    options.servers = servers;
+    options.server_count = 1;
+    options.max_connections = 1;
+    assert_int_equal(loop_new(&loop, 0), 0);
+    assert_int_equal(upstream_new(&upstream, &options, &reason), 0);
+    assert_int_equal(pool_get(&pool, upstream, loop), 0);
+    task_init(&task, loop, NULL);
+    now = loop_now_ms(loop);
+    assert_int_equal(pool_acquire(pool, 0, false, false, &first, &conn), 0);
+    pool->servers[0].hold_ms = 100;
+    first.deadline_ms = now + 150;
+    assert_int_equal(pool_acquire(pool, 0, false, false, &first, &none), -EAGAIN);
+    second.deadline_ms = now + 150;
+    assert_int_equal(pool_acquire(pool, 0, false, false, &second, &none), -ETIMEDOUT);
+    second.deadline_ms = now + 250;
+    assert_int_equal(pool_acquire(pool, 0, false, false, &second, &none), -EAGAIN);
+    assert_int_equal(pool_acquire(pool, 0, false, false, &third, &none), -EAGAIN);
+    pool_leave_queue(pool, &first);
+    pool_leave_queue(pool, &second);
+    pool_leave_queue(pool, &third);
+    assert_int_equal(pool->servers[0].queued, 0);
+    task_cancel(&task);
+    conn_close(conn);
+    upstream_loop_close(upstream, loop);
+    upstream_free(upstream);
+    loop_free(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_queue),
         cmocka_unit_test(test_queue_after_failure),
         cmocka_unit_test(test_queue_full),
+        cmocka_unit_test(test_queue_and_deadline),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
