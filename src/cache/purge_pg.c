@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 20000
+#define ANSWER_MS 25000
 #define POLL_MS 5000
 #define POLL_CANDIDATE_MS 1000
 #define BACKOFF_MIN_MS 100
@@ -524,7 +525,8 @@ static int start(struct purge_pg *pg, const struct purge_pg_options *options, st
 
     if (r == 0)
         r = outbox_init(&pg->outbox, options->channel.len ? options->channel : VIEW("doorstep_purge"),
-                        options->table.len ? options->table : VIEW("doorstep_outbox"), reason);
+                        options->table.len ? options->table : VIEW("doorstep_outbox"),
+                        options->answer_ms ? options->answer_ms : ANSWER_MS, reason);
     if (r == 0 && pg->stop_fd < 0)
         r = -errno;
     if (r == 0)

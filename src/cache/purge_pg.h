@@ -24,7 +24,8 @@ struct purge_pg_options { /* texts are copied */
     /* All that had happened when the (re)connected listener looked is applied. May be NULL. */
     void (*caught_up)(void *arg);
     void *arg;
-    unsigned poll_ms; /* 0: 5000 */
+    unsigned poll_ms;   /* the table is looked at at least this often; 0: 5000 */
+    unsigned answer_ms; /* how long the server may take for one; 0: 25000 */
 };
 
 /* Checks the options and starts the thread; the server need not be there. 0, -ENOMEM, -EINVAL with the reason appended. */

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define QUERY_TIMEOUT_MS 25000
 #define NAME_MAX_LEN 56 /* PostgreSQL's 63 less "_state" */
 
 /* ---- making the SQL ---- */
@@ -53,7 +52,7 @@ static const char read_form[] =
     " ORDER BY xid, id LIMIT 1000) r";
 static_assert(OUTBOX_BATCH == 1000, "read_form says the same");
 
-int outbox_init(struct outbox *outbox, struct view channel, struct view table, struct text *reason)
+int outbox_init(struct outbox *outbox, struct view channel, struct view table, unsigned answer_ms, struct text *reason)
 {
     struct view name = table, schema = view_cut(&name, '.');
     size_t cap = sizeof(read_form) + 8 * table.len + channel.len + 64;
@@ -67,7 +66,7 @@ int outbox_init(struct outbox *outbox, struct view channel, struct view table, s
         text_lit(reason, "the table is not a plain name, or schema.name");
         return -EINVAL;
     }
-    *outbox = (struct outbox){ .listen_sql = heap_alloc(cap), .read_sql = heap_alloc(cap) };
+    *outbox = (struct outbox){ .listen_sql = heap_alloc(cap), .read_sql = heap_alloc(cap), .answer_ms = answer_ms };
     if (!outbox->listen_sql || !outbox->read_sql) {
         outbox_free(outbox);
         text_lit(reason, "out of memory");
@@ -92,12 +91,12 @@ void outbox_free(struct outbox *outbox)
 
 /* ---- the session ---- */
 
-static int ask(struct pg *pg, const char *sql, int count, const char *const *values, PGresult **ret,
-               struct text *reason)
+static int ask(const struct outbox *outbox, struct pg *pg, const char *sql, int count, const char *const *values,
+               PGresult **ret, struct text *reason)
 {
     static const struct view missing[] = { { "42P01", 5 }, { "42703", 5 }, { "3F000", 5 } };
     char state[6];
-    int r = pg_query(pg, sql, count, values, QUERY_TIMEOUT_MS, ret, state, reason);
+    int r = pg_query(pg, sql, count, values, outbox->answer_ms, ret, state, reason);
 
     for (size_t i = 0; r < 0 && i < ARRAY_LEN(missing); i++)
         if (view_eq(view_str(state), missing[i]))
@@ -110,20 +109,24 @@ int outbox_begin(struct outbox *outbox, struct pg *pg, struct text *reason)
     /* The timeline changes when a standby is promoted or a base backup restored: numbers of transactions may then have been
      * given twice. */
     static const char sql[] =
-        "SELECT set_config('statement_timeout', '20000', false), set_config('jit', 'off', false),"
+        "SELECT set_config('statement_timeout', $1, false), set_config('jit', 'off', false),"
         " set_config('default_transaction_read_only', 'on', false), set_config('extra_float_digits', '3', false),"
         " (SELECT system_identifier FROM pg_control_system()) || '/' ||"
         " left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) || '/' ||"
         " (SELECT oid FROM pg_database WHERE datname = current_database())";
     PGresult *result;
     struct text server = TEXT_ON(outbox->server);
+    char limit[16];
+    const char *const values[] = { limit };
     int r;
 
+    /* Below our own patience, so that it is the server that gives up, and says so. */
+    snprintf(limit, sizeof(limit), "%u", outbox->answer_ms - outbox->answer_ms / 5);
     if (PQserverVersion(pg->conn) < 130000) {
         text_lit(reason, "the server is older than PostgreSQL 13");
         return -EIO;
     }
-    r = ask(pg, sql, 0, NULL, &result, reason);
+    r = ask(outbox, pg, sql, 1, values, &result, reason);
     if (r < 0)
         return r;
     if (PQntuples(result) == 1 && PQnfields(result) == 5)
@@ -134,7 +137,7 @@ int outbox_begin(struct outbox *outbox, struct pg *pg, struct text *reason)
         text_lit(reason, "the server does not say who it is");
         return -EIO;
     }
-    r = ask(pg, outbox->listen_sql, 0, NULL, &result, reason);
+    r = ask(outbox, pg, outbox->listen_sql, 0, NULL, &result, reason);
     if (r == 0)
         PQclear(result);
     return r;
@@ -184,7 +187,7 @@ int outbox_look(struct outbox *outbox, struct pg *pg, const struct position *pos
                                    some ? position->anchor_id : "0",
                                    some ? position->anchor_made : "0" };
     struct outbox_look look = { 0 };
-    int r = ask(pg, outbox->read_sql, ARRAY_LEN(values), values, &look.result, reason);
+    int r = ask(outbox, pg, outbox->read_sql, ARRAY_LEN(values), values, &look.result, reason);
 
     if (r < 0)
         return r;

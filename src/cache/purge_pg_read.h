@@ -9,10 +9,11 @@
 struct outbox {
     char *listen_sql, *read_sql; /* heap */
     char server[64];             /* identity without the table, once connected */
+    unsigned answer_ms;
 };
 
-/* Texts for `channel` and `table`. 0; -EINVAL (names that are none), -ENOMEM, with the reason appended. */
-int outbox_init(struct outbox *outbox, struct view channel, struct view table, struct text *reason);
+/* Texts for `channel` and `table`. `answer_ms`: for each answer of the server. 0; -EINVAL (names that are none), -ENOMEM, with the reason appended. */
+int outbox_init(struct outbox *outbox, struct view channel, struct view table, unsigned answer_ms, struct text *reason);
 void outbox_free(struct outbox *outbox);
 
 /* Right after pg_open(): settings of the session, who the server is, LISTEN. 0, or as pg_query() says. */

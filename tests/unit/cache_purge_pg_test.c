@@ -23,6 +23,7 @@ static struct {
     pthread_cond_t more;
     char *seen[SEEN_MAX];
     unsigned count, caught_up;
+    unsigned answer_ms;
     int refuse; /* so many events are answered with -ENOSPC */
     int report; /* descriptor for each line, or -1 */
 } here = { .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .report = -1 };
@@ -75,6 +76,7 @@ static void start_listener_on(const char *url)
     struct text reason = TEXT_ON(memory);
 
     options.poll_ms = 50;
+    options.answer_ms = here.answer_ms;
     if (state_open(view_str(here.path), &here.state, &reason) != 0)
         fail_msg("%s", text_str(&reason));
     assert_int_equal(loop_new(&here.loop, 0), 0);
@@ -227,6 +229,7 @@ static int each_tear_down(void **state)
         stop_listener();
     forget_seen();
     here.refuse = 0;
+    here.answer_ms = 0;
     if (!pg.pid)
         pg_start();
     unlink(here.path);
@@ -455,6 +458,29 @@ static void connection_is_cut(void **state)
     assert_int_equal(times_seen("soft all"), 1);
 }
 
+static void silent_server_is_left(void **state)
+{
+    /* A server that takes our questions and does not answer any more (the backend is frozen) is left for a new connection. */
+    PGconn *conn;
+    PGresult *result;
+    pid_t backend;
+
+    NEED_PG();
+    here.answer_ms = 300;
+    start_settled();
+    conn = pg_session();
+    result = PQexec(conn, "SELECT pid FROM pg_stat_activity WHERE application_name = 'doorstep'");
+    assert_int_equal(PQntuples(result), 1);
+    backend = (pid_t)strtol(PQgetvalue(result, 0, 0), NULL, 10);
+    PQclear(result);
+    PQfinish(conn);
+    assert_int_equal(kill(backend, SIGSTOP), 0);
+    put_tag("frozen");
+    wait_seen("tag frozen");
+    assert_int_equal(kill(backend, SIGCONT), 0);
+    assert_int_equal(times_seen("soft all"), 1);
+}
+
 static void tables_are_missing(void **state)
 {
     /* Without the tables it says what to do, and goes on once they are there. */
@@ -476,8 +502,10 @@ static void password_is_wrong(void **state)
     NEED_PG();
     pg_sql("DROP ROLE IF EXISTS guarded; CREATE ROLE guarded LOGIN PASSWORD 'right'");
     pg_sql("GRANT SELECT ON doorstep_outbox, doorstep_outbox_state TO guarded");
-    snprintf(command, sizeof(command),
-             "printf 'local all guarded scram-sha-256\nlocal all all trust\n' > %s/data/pg_hba.conf", pg.folder);
+    snprintf(
+        command, sizeof(command),
+        "printf 'local all guarded scram-sha-256\nlocal all all trust\nlocal replication all trust\n' > %s/data/pg_hba.conf",
+        pg.folder);
     pg_run(command);
     pg_sql("SELECT pg_reload_conf()");
     snprintf(url, sizeof(url), "host=%s dbname=postgres user=guarded password=wr0ng", pg.folder);
@@ -578,6 +606,52 @@ static void restored_database_is_a_gap(void **state)
         wait_seen("tag after");
         wait_kept();
     }
+}
+
+static void promoted_standby_is_a_gap(void **state)
+{
+    /* A standby takes over that had not got everything: another timeline. */
+    char command[400];
+
+    NEED_PG();
+    start_settled();
+    snprintf(command, sizeof(command), "%s/pg_basebackup -h %s -U postgres -D %s/standby -R -c fast --no-sync", pg.bin,
+             pg.folder, pg.folder);
+    pg_run(command);
+    put_tag("lost");
+    wait_seen("tag lost");
+    pg_stop(SIGQUIT);
+    snprintf(command, sizeof(command), "rm -rf %s/data; mv %s/standby %s/data", pg.folder, pg.folder, pg.folder);
+    pg_run(command);
+    pg_start();
+    snprintf(command, sizeof(command), "%s/pg_ctl -s -w -D %s/data promote", pg.bin, pg.folder);
+    pg_run(command);
+    WAIT_UNTIL(times_seen("soft all") == 2);
+    put_tag("after");
+    wait_seen("tag after");
+}
+
+static void unsynced_numbers_are_given_again(void **state)
+{
+    /* The server crashes and forgets a transaction that we had read (synchronous_commit = off); another one gets its number.
+     * That one is applied. */
+    char tag[32], line[40];
+
+    NEED_PG();
+    pg_sql("ALTER SYSTEM SET wal_writer_delay = '10s'");
+    pg_sql("SELECT pg_reload_conf()");
+    start_settled();
+    for (int i = 0; i < 5; i++) {
+        pg_sql("SET synchronous_commit = off; INSERT INTO doorstep_outbox (kind, target) VALUES ('tag', 'ghost')");
+        WAIT_UNTIL(times_seen("tag ghost") > (unsigned)i);
+        pg_stop(SIGQUIT);
+        pg_start();
+        snprintf(tag, sizeof(tag), "real%d", i);
+        snprintf(line, sizeof(line), "tag real%d", i);
+        put_tag(tag);
+        wait_seen(line);
+    }
+    pg_sql("ALTER SYSTEM RESET wal_writer_delay");
 }
 
 /* ---- kill -9 ---- */
@@ -692,12 +766,15 @@ int main(void)
         TEST(what_is_not_durable_comes_again),
         TEST(server_restarts),
         TEST(connection_is_cut),
+        TEST(silent_server_is_left),
         TEST(tables_are_missing),
         TEST(password_is_wrong),
         TEST(deleted_rows_are_a_gap),
         TEST(numbers_of_another_server_are_left_alone),
         TEST(other_table_is_a_gap),
         TEST(restored_database_is_a_gap),
+        TEST(promoted_standby_is_a_gap),
+        TEST(unsynced_numbers_are_given_again),
         TEST(killed_listener_skips_nothing),
     };
 

@@ -115,7 +115,8 @@ static int pg_set_up(void **state)
     snprintf(command, sizeof(command), "%s/initdb -D %s/data -U postgres -A trust --no-sync --no-locale -E UTF8",
              pg.bin, pg.folder);
     pg_run(command);
-    snprintf(command, sizeof(command), "echo 'local all all trust\n' > %s/data/pg_hba.conf", pg.folder);
+    snprintf(command, sizeof(command),
+             "printf 'local all all trust\nlocal replication all trust\n' > %s/data/pg_hba.conf", pg.folder);
     pg_run(command);
     pg_start();
     return 0;
