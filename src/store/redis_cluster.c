@@ -93,7 +93,7 @@ static void learn_range(struct redis_lane *from, const struct resp_value *range,
     host = master->items[0].type == RESP_STRING ? master->items[0].text : VIEW_NONE;
     if (host.len == 0 || view_eq(host, VIEW("?")))
         host = view_str(from->node->target.host);
-    if (host.len > 255 || memchr(host.ptr, '\0', host.len))
+    if (host.len == 0 || host.len > 255 || memchr(host.ptr, '\0', host.len))
         return;
     target = (struct redis_target){ heap_strdup(host.ptr, host.len), (uint16_t)master->items[1].integer };
     if (!target.host)

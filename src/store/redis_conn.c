@@ -62,7 +62,7 @@ int redis_target_parse(struct view text, const char *fallback, struct redis_targ
         host = view_make(host.ptr + 1, host.len - 2);
     if (host.len == 0 || view_eq(host, VIEW("?")))
         host = view_str(fallback);
-    if (host.len > 255 || memchr(host.ptr, '\0', host.len))
+    if (host.len == 0 || host.len > 255 || memchr(host.ptr, '\0', host.len))
         return -EBADMSG;
     copy = heap_strdup(host.ptr, host.len);
     if (!copy)

@@ -322,15 +322,14 @@ static int time_answered(struct redis_request *request, const struct resp_value 
 
 static int own_answered(struct redis_lane *lane, struct redis_request *request, struct view bytes)
 {
-    struct redis_reply *reply;
+    struct redis_reply *reply = NULL;
     int r = redis_reply_new(bytes, &lane->conn.access->limits, &reply);
 
     if (r == 0 && request->kind == REQUEST_TIME)
         r = time_answered(request, &reply->value);
     if (r == 0 && request->kind == REQUEST_SLOTS)
         redis_cluster_learn(lane, &reply->value);
-    if (r == 0)
-        redis_reply_free(reply);
+    redis_reply_free(reply);
     request_free(request);
     return r == -EBADMSG ? r : 0;
 }

@@ -226,8 +226,8 @@ static int append_body(struct object *object, struct view body)
 static int read_entry(const struct shared_get *get, struct view value, struct object **ret)
 {
     const struct redis_clock *clock = &get->call.clock;
+    struct entry entry = { 0 };
     struct object *object;
-    struct entry entry;
     struct view body;
     size_t head_len;
     int r = entry_peek(value, &head_len);
@@ -330,7 +330,7 @@ static char *encode_set(struct view key, struct entry *entry, struct object *obj
                         size_t *ret_len)
 {
     size_t head_len = entry_head_len(entry), value_len = head_len + (size_t)entry->body_len;
-    size_t cap = value_len + key.len + 8 * RESP_HEAD_MAX;
+    size_t cap = value_len + key.len + (size_t)8 * RESP_HEAD_MAX;
     struct text text = text_make(heap_alloc(cap), cap), body;
     char memory[24], *head;
     struct text life = TEXT_ON(memory);

@@ -310,6 +310,25 @@ static inline void server_end(struct server *s)
     rmdir(s->dir);
 }
 
+/* ---- a cluster of three ---- */
+
+#define TRIO_WORDS \
+    "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1000 " \
+    "--cluster-require-full-coverage no"
+
+static inline bool trio_start(struct server trio[3])
+{
+    char command[256];
+
+    for (int i = 0; i < 3; i++)
+        if (!server_start(&trio[i], free_port(), TRIO_WORDS))
+            return false;
+    snprintf(command, sizeof(command),
+             "redis-cli --cluster create 127.0.0.1:%u 127.0.0.1:%u 127.0.0.1:%u --cluster-yes >/dev/null", trio[0].port,
+             trio[1].port, trio[2].port);
+    return system(command) == 0;
+}
+
 /* ---- a certificate ---- */
 
 /* For "127.0.0.1" and "store.test", signing itself: certificate and key into two files in the server's folder. */

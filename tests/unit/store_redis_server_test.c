@@ -273,24 +273,7 @@ static void test_tls(void **state)
 
 /* ---- a cluster of three ---- */
 
-#define TRIO_WORDS \
-    "--cluster-enabled yes --cluster-config-file nodes.conf --cluster-node-timeout 1000 " \
-    "--cluster-require-full-coverage no"
-
 static struct server trio[3];
-
-static bool trio_start(void)
-{
-    char command[256];
-
-    for (int i = 0; i < 3; i++)
-        if (!server_start(&trio[i], free_port(), TRIO_WORDS))
-            return false;
-    snprintf(command, sizeof(command),
-             "redis-cli --cluster create 127.0.0.1:%u 127.0.0.1:%u 127.0.0.1:%u --cluster-yes >/dev/null", trio[0].port,
-             trio[1].port, trio[2].port);
-    return system(command) == 0;
-}
 
 /* redis-cli against one of them. */
 static void tell(int node, const char *words)
@@ -339,7 +322,7 @@ static void test_cluster(void **state)
     int from = -1, to;
 
     (void)state;
-    if (!trio_start())
+    if (!trio_start(trio))
         skip();
     options.port = trio[0].port;
     redis_open(&options);

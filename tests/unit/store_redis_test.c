@@ -448,7 +448,6 @@ static void forget_three(void *arg)
     struct view args[] = { VIEW("SET"), VIEW("k"), VIEW("v") };
 
     (void)arg;
-    memset(&ledger, 0, sizeof(ledger));
     forget_result = 0;
     for (int i = 0; i < 3; i++)
         forget_result |= redis_forget(client_redis, bench_loop, args, 3, 1, &ledger);
@@ -463,6 +462,7 @@ static void test_forgotten(void **state)
 
     (void)state;
     open_fake(script, (struct redis_options){ 0 });
+    memset(&ledger, 0, sizeof(ledger));
     on_loop(forget_three, NULL);
     assert_int_equal(forget_result, 0);
     for (int i = 0; i < 2000 && atomic_load(&ledger.failed) == 0; i++)
@@ -509,6 +509,120 @@ static void test_clock(void **state)
     ask = asked(800, "GET k");
     assert_true(ask.clock.known);
     close_fake();
+}
+
+/* ---- a server out of its mind ---- */
+
+struct madhouse {
+    int listener;
+    uint16_t port;
+    uint64_t random;
+    atomic_bool over;
+    pthread_t thread;
+};
+
+static uint64_t next_random(struct madhouse *m)
+{
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 7;
+    m->random ^= m->random << 17;
+    return m->random;
+}
+
+/* Pieces of what a server may say, and of what none may. */
+static void rave(struct madhouse *m, int fd)
+{
+    static const char *const pieces[] = {
+        "%1\r\n+mode\r\n+standalone\r\n",
+        "%1\r\n+mode\r\n+cluster\r\n",
+        "*2\r\n$10\r\n1700000000\r\n$1\r\n0\r\n",
+        "*2\r\n$1\r\nx\r\n$1\r\n0\r\n",
+        "+OK\r\n",
+        "$-1\r\n",
+        "$3\r\nabc\r\n",
+        "-ERR unknown command\r\n",
+        "-MOVED 5 127.0.0.1:1\r\n",
+        "-MOVED 99999 nowhere\r\n",
+        "-ASK 5 :1\r\n",
+        "-LOADING x\r\n",
+        "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:1\r\n",
+        "*1\r\n*3\r\n:5\r\n:99999\r\n*2\r\n_\r\n:1\r\n",
+        "*100000000\r\n",
+        "$",
+        ">1\r\n+x\r\n",
+        "|1\r\n+a\r\n+b\r\n",
+        "rubbish",
+    };
+    char sink[4096];
+
+    for (int i = 0; i < 12; i++) {
+        const char *piece = pieces[i == 0 && next_random(m) % 4 ? 0 : next_random(m) % ARRAY_LEN(pieces)];
+
+        if (recv(fd, sink, sizeof(sink), i % 3 ? MSG_DONTWAIT : 0) == 0 ||
+            send(fd, piece, strlen(piece), MSG_NOSIGNAL) < 0)
+            return;
+    }
+}
+
+static void *mad_main(void *arg)
+{
+    struct madhouse *m = arg;
+
+    while (!atomic_load(&m->over)) {
+        int fd = accept(m->listener, NULL, NULL);
+
+        if (fd >= 0 && !atomic_load(&m->over))
+            rave(m, fd);
+        close(fd);
+    }
+    return NULL;
+}
+
+static void open_madhouse(struct madhouse *m)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+
+    m->listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(m->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(m->listener, 64), 0);
+    getsockname(m->listener, (struct sockaddr *)&address, &len);
+    m->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&m->thread, NULL, mad_main, m), 0);
+}
+
+static void close_madhouse(struct madhouse *m)
+{
+    atomic_store(&m->over, true);
+    shutdown(m->listener, SHUT_RDWR);
+    pthread_join(m->thread, NULL);
+    close(m->listener);
+}
+
+static void test_anything(void **state)
+{
+    /* Whatever a server says, every call ends and everything is given back. */
+    (void)state;
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        struct madhouse m = { .random = seed * 0x9e3779b97f4a7c15u };
+        struct redis_options options = { .host = VIEW("127.0.0.1"), .breaker_failures = 1000 };
+        struct ask asks[6];
+
+        memset(&ledger, 0, sizeof(ledger));
+        open_madhouse(&m);
+        options.port = m.port;
+        redis_open(&options);
+        for (int round = 0; round < 3; round++) {
+            on_loop(forget_three, NULL);
+            for (size_t i = 0; i < ARRAY_LEN(asks); i++)
+                ask_begin(&asks[i], 15, "GET key");
+            for (size_t i = 0; i < ARRAY_LEN(asks); i++)
+                ask_end(&asks[i]);
+        }
+        redis_shut();
+        assert_int_equal(ledger.bytes, 0);
+        close_madhouse(&m);
+    }
 }
 
 static void feed_samples(void *arg)
@@ -573,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_clock),
         cmocka_unit_test(test_servers_clock_is_set),
+        cmocka_unit_test(test_anything),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -621,6 +621,46 @@ static void test_memory_is_out(void **state)
     server_end(&server);
 }
 
+static void test_cluster(void **state)
+{
+    /* Entries and leases of many slots over a cluster of three, the map not known at first. */
+    static struct server trio[3];
+    struct redis_options how = { .host = VIEW("127.0.0.1") };
+    char name[16];
+    int r;
+
+    (void)state;
+    if (!trio_start(trio))
+        skip();
+    how.port = trio[0].port;
+    open_shared(NULL, &how);
+    for (int i = 0; i < 30; i++) {
+        struct object *object;
+
+        snprintf(name, sizeof(name), "key-%d", i);
+        do
+            r = lease(name, 60000); /* until the cluster has formed */
+        while (r == -ENOENT);
+        assert_int_equal(r, 0);
+        do { /* until this server's clock is known: its first answer tells it */
+            put(make_object(name, 100, 60000), 1, false);
+            settle();
+            object = get(name, &r);
+        } while (r == -ENOENT);
+        assert_int_equal(object->status, 200);
+        put(object, 2, true);
+        settle();
+        while ((r = lease(name, 60000)) == -EBUSY)
+            usleep(1000);
+        assert_int_equal(r, 0);
+    }
+    assert_int_equal(stats().write_failures, 0);
+    assert_int_equal(stats().torn, 0);
+    close_shared();
+    for (int i = 0; i < 3; i++)
+        server_end(&trio[i]);
+}
+
 /* ---- a store whose clock is another ---- */
 
 static void test_clocks_apart(void **state)
@@ -674,7 +714,7 @@ int main(void)
         cmocka_unit_test(test_another_key),    cmocka_unit_test(test_drop),
         cmocka_unit_test(test_lease),          cmocka_unit_test(test_least_rights),
         cmocka_unit_test(test_store_gone),     cmocka_unit_test(test_memory_is_out),
-        cmocka_unit_test(test_clocks_apart),
+        cmocka_unit_test(test_cluster),        cmocka_unit_test(test_clocks_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
