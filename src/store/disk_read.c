@@ -411,12 +411,22 @@ int disk_get(struct disk *disk, struct entry_key at, const struct key *key, stru
     return -EAGAIN;
 }
 
+/* Dropped or replaced while it was read: then it must not come up into memory now. */
+static bool is_current(const struct disk_get *get)
+{
+    struct disk_slot now;
+
+    return disk_index_find(get->job.disk->index, get->at[0], false, &now) && now.version == get->slot.version;
+}
+
 int disk_get_result(struct disk_get *get, struct object **ret_object)
 {
     int r = get->result;
 
     if (!get->done)
         return -EAGAIN;
+    if (r == 0 && !is_current(get))
+        r = -ENOENT;
     if (r == 0) {
         *ret_object = get->object;
         get->object = NULL;

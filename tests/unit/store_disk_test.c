@@ -233,6 +233,40 @@ static void reads_through_workers(void **state)
     remove_folder(sub("a"));
 }
 
+static void drop_while_reading(struct task *task)
+{
+    struct reading *reading = CONTAINER_OF(task, struct reading, task);
+
+    reading_run(task);
+    if (reading->result == -EAGAIN)
+        disk_drop(reading->disk, entry_key_primary(&reading->key));
+}
+
+static void dropped_while_read(void **state)
+{
+    /* A drop also wins over a read that is under way. */
+    struct disk *disk = open_at(sub("a"));
+    struct reading reading = { .disk = disk, .key = key_named("large") };
+    struct loop *loop;
+
+    (void)state;
+    put(disk, "large", 1, 120 * KIB);
+    disk_settle(disk);
+    disk_close(disk);
+    each_file(sub("a"), chill, NULL);
+    disk = reading.disk = open_at(sub("a"));
+    assert_int_equal(loop_new(&loop, 0), 0);
+    task_init(&reading.task, loop, drop_while_reading);
+    task_wake(&reading.task);
+    loop_run(loop);
+    loop_free(loop);
+    /* Where files cannot be put out of the page cache nothing was under way. */
+    assert_int_equal(reading.result, reading.waited ? -ENOENT : 0);
+    object_unref(reading.object);
+    disk_close(disk);
+    remove_folder(sub("a"));
+}
+
 static void encrypts(void **state)
 {
     /* With a key nothing of the texts or bodies stands in the files; another key, or none, finds an empty tier and says so. */
@@ -611,10 +645,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(stores_and_finds),   T(restarts),    T(survives_a_kill),       T(drop_beats_queued_put),
-        T(keeps_vary_entries), T(admits),      T(reads_through_workers), T(encrypts),
-        T(knows_its_own),      T(bad_options), T(keeps_within_its_size), T(file_system_full),
-        T(read_only),          T(unreadable),  T(directory_removed),
+        T(stores_and_finds),      T(restarts),           T(survives_a_kill),
+        T(drop_beats_queued_put), T(keeps_vary_entries), T(admits),
+        T(reads_through_workers), T(dropped_while_read), T(encrypts),
+        T(knows_its_own),         T(bad_options),        T(keeps_within_its_size),
+        T(file_system_full),      T(read_only),          T(unreadable),
+        T(directory_removed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
