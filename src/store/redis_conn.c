@@ -3,7 +3,8 @@
  *   resolve -> connect (each address in turn) -> TLS -> HELLO 3 [AUTH] -> [AUTH] -> [SELECT] -> ready
  *
  * A server that does not know HELLO (Redis before 6, proxies) is spoken to in RESP2. A server that refuses our password or
- * database is left: what it would do without either is not what was configured. One timer bounds the whole way. */
+ * database is left: what it would do without either is not what was configured. One timer bounds the whole way, anew for each
+ * address. */
 #include "store/redis_conn.h"
 
 #include "base/check.h"
@@ -114,13 +115,29 @@ void redis_conn_release(struct redis_conn *conn)
 
 /* ---- getting through ---- */
 
+/* The address that answered last goes first: no attempt is wasted on one that is dead. */
+static void put_preferred_first(struct dns_answer *answer, const struct address *preferred)
+{
+    for (unsigned i = 1; i < answer->count && preferred->len; i++) {
+        if (address_eq(&answer->list[i], preferred)) {
+            struct address first = answer->list[0];
+
+            answer->list[0] = answer->list[i];
+            answer->list[i] = first;
+            return;
+        }
+    }
+}
+
 static int step_resolve(struct redis_conn *conn)
 {
     int r = dns_lookup(conn->loop, view_str(conn->target->host), conn->target->port, &conn->dns, &conn->addresses);
 
-    if (r == 0)
-        conn->step = CONN_CONNECT;
-    return r;
+    if (r < 0)
+        return r;
+    put_preferred_first(&conn->addresses, &conn->preferred);
+    conn->step = CONN_CONNECT;
+    return 0;
 }
 
 static int local_address(const char *path, struct address *ret)
@@ -171,6 +188,14 @@ static int queue_auth(struct redis_conn *conn)
     return queue_greeting(conn, CONN_AUTH, args, 2);
 }
 
+static int ready(struct redis_conn *conn)
+{
+    conn->preferred = conn->addresses.list[conn->address];
+    conn->step = CONN_READY;
+    timer_clear(&conn->timer);
+    return 0;
+}
+
 /* Credentials are through. */
 static int queue_select(struct redis_conn *conn)
 {
@@ -178,11 +203,8 @@ static int queue_select(struct redis_conn *conn)
     struct text number = TEXT_ON(memory);
     struct view args[] = { VIEW("SELECT"), VIEW_NONE };
 
-    if (conn->access->database == 0) {
-        conn->step = CONN_READY;
-        timer_clear(&conn->timer);
-        return 0;
-    }
+    if (conn->access->database == 0)
+        return ready(conn);
     text_u64(&number, conn->access->database);
     args[1] = text_view(&number);
     return queue_greeting(conn, CONN_SELECT, args, 2);
@@ -280,11 +302,7 @@ static int greeted(struct redis_conn *conn, const struct resp_value *reply)
     } else if (reply->type != RESP_STRING) {
         return -EBADMSG;
     }
-    if (conn->step != CONN_SELECT)
-        return queue_select(conn);
-    conn->step = CONN_READY;
-    timer_clear(&conn->timer);
-    return 0;
+    return conn->step == CONN_SELECT ? ready(conn) : queue_select(conn);
 }
 
 static int step_greet(struct redis_conn *conn)
@@ -307,6 +325,16 @@ static int step_greet(struct redis_conn *conn)
     return r;
 }
 
+/* Its time is over: another address gets its own. */
+static int timed_out(struct redis_conn *conn)
+{
+    int r = conn->step == CONN_CONNECT ? connect_failed(conn, -ETIMEDOUT) : -ETIMEDOUT;
+
+    if (r == 0)
+        timer_set(&conn->timer, conn->access->connect_timeout_ms);
+    return r;
+}
+
 int redis_conn_drive(struct redis_conn *conn)
 {
     int r = 0;
@@ -319,9 +347,9 @@ int redis_conn_drive(struct redis_conn *conn)
         case CONN_TLS: r = step_tls(conn); break;
         default: r = step_greet(conn);
         }
+        if (r == -EAGAIN && conn->timer.fired)
+            r = timed_out(conn);
     }
-    if (r == -EAGAIN && conn->timer.fired)
-        r = -ETIMEDOUT;
     if (r < 0 && r != -EAGAIN)
         redis_conn_close(conn);
     return r;

@@ -41,7 +41,8 @@ struct redis_conn {
     struct dns_waiter dns;
     struct dns_answer addresses;
     unsigned address;
-    struct timer timer; /* the whole way to CONN_READY */
+    struct address preferred; /* that was ready last; len 0: none yet */
+    struct timer timer;       /* the whole way to CONN_READY */
     struct tls_session session;
     enum redis_conn_step step;
     struct resp_scan scan;

@@ -56,6 +56,25 @@ static void test_real_commands(void **state)
     close_server();
 }
 
+static void test_by_name(void **state)
+{
+    /* A name is resolved, and of its addresses the one that answers is used. */
+    struct redis_options options = { .host = VIEW("localhost") };
+
+    (void)state;
+    if (!server_start(&server, free_port(), ""))
+        skip();
+    options.port = server.port;
+    redis_open(&options);
+    assert_answer(asked(5000, "SET k value"), "OK");
+    redis_shut();
+    options.host = VIEW("no-such-host.invalid");
+    redis_open(&options);
+    assert_true(asked(5000, "GET k").error < 0);
+    assert_int_equal(redis_now().connect_failures, 1);
+    close_server();
+}
+
 static void test_password_and_database(void **state)
 {
     /* A password and a database of a real server; without the password it does not serve. */
@@ -379,10 +398,15 @@ static void test_cluster(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_commands),    cmocka_unit_test(test_password_and_database),
-        cmocka_unit_test(test_stop_and_restart), cmocka_unit_test(test_hanging_server),
-        cmocka_unit_test(test_out_of_memory),    cmocka_unit_test(test_many_at_once),
-        cmocka_unit_test(test_channel),          cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_real_commands),
+        cmocka_unit_test(test_by_name),
+        cmocka_unit_test(test_password_and_database),
+        cmocka_unit_test(test_stop_and_restart),
+        cmocka_unit_test(test_hanging_server),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_many_at_once),
+        cmocka_unit_test(test_channel),
+        cmocka_unit_test(test_tls),
         cmocka_unit_test(test_cluster),
     };
 
