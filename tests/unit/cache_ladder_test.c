@@ -25,27 +25,18 @@ static void drive(struct task *task)
     timer_clear(&beat);
     while (*steps && (*steps)())
         steps++;
-    if (*steps)
+    if (*steps) {
         timer_set(&beat, 4);
-    else
-        loop_stop(loop);
-}
-
-static void stop_ladder(struct loop *here, struct message *message)
-{
-    (void)message;
-    ladder_loop_close(ladder, here);
-    loop_stop(here);
+        return;
+    }
+    ladder_loop_close(ladder, loop);
+    loop_stop(loop);
 }
 
 static void run(step_function *const list[])
 {
-    struct message end = { .handle = stop_ladder };
-
     steps = list;
     task_wake(&driver);
-    loop_run(loop);
-    loop_post(loop, &end);
     loop_run(loop);
 }
 
