@@ -125,8 +125,11 @@ int choose_same(struct pool *pool, unsigned server, struct choice *ret)
 
 bool choose_is_void(struct pool *pool, const struct choice *choice)
 {
-    return !choice->ticket.probe &&
-           breaker_is_open(&pool->upstream->servers[choice->server].breaker, loop_now_ms(pool->loop));
+    struct upstream_server *server = &pool->upstream->servers[choice->server];
+
+    return !choice->ticket.probe && (!atomic_load_explicit(&server->active, memory_order_relaxed) ||
+                                     atomic_load_explicit(&server->unhealthy, memory_order_relaxed) ||
+                                     breaker_is_open(&server->breaker, loop_now_ms(pool->loop)));
 }
 
 uint64_t choice_took(const struct choice *choice, uint64_t now_ms)

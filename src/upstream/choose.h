@@ -26,7 +26,7 @@ int choose_server(struct pool *pool, const struct choose_ask *ask, struct choice
 bool choose_possible(struct pool *pool, uint32_t tried);
 /* This server once more, for a retry there. 0, or -ENOENT when it may not be asked. */
 int choose_same(struct pool *pool, unsigned server, struct choice *ret);
-/* The breaker of the chosen server has opened meanwhile: do not wait for it. */
+/* The chosen server may not be asked any more: do not wait for it. */
 bool choose_is_void(struct pool *pool, const struct choice *choice);
 
 /* Milliseconds until its answer began, or until now. */

@@ -14,6 +14,8 @@
 
 /* How often an exchange looks whether a first answer about SRV records has come. */
 #define NAMELESS_POLL_MS 20u
+/* How often one that waits in a queue looks whether its server may still be asked. */
+#define QUEUE_LOOK_MS 250u
 
 _Static_assert(sizeof(struct exchange) <= LOOP_BLOCK_SIZE, "an exchange fits a pooled block");
 
@@ -89,6 +91,18 @@ static int have_server(struct exchange *x)
     return x->choice.held ? 0 : exchange_choose(x);
 }
 
+/* Nobody wakes us when another loop finds the server bad: we look now and then. */
+static void wait_in_queue(struct exchange *x)
+{
+    uint64_t now = loop_now_ms(x->pool->loop);
+    uint32_t limit = timeouts(x)->queue_ms;
+
+    if (x->queue_until_ms == 0)
+        x->queue_until_ms = limit ? now + limit : UINT64_MAX;
+    if (!x->timer.expires_ms)
+        exchange_arm(x, (uint32_t)MIN(x->queue_until_ms - MIN(now, x->queue_until_ms - 1), (uint64_t)QUEUE_LOOK_MS));
+}
+
 static enum exchange_verdict step_acquire(struct exchange *x)
 {
     int r = have_server(x);
@@ -105,8 +119,7 @@ static enum exchange_verdict step_acquire(struct exchange *x)
     r = x->check ? pool_connect(x->pool, x->choice.server, &x->conn)
                  : pool_acquire(x->pool, x->choice.server, x->fresh, !x->request.replayable, &x->place, &x->conn);
     if (r == -EAGAIN) {
-        if (!x->timer.expires_ms)
-            exchange_arm(x, timeouts(x)->queue_ms);
+        wait_in_queue(x);
         return X_WAIT;
     }
     if (r < 0) {
@@ -309,7 +322,11 @@ static void phase_timed_out(struct exchange *x)
     bool writing = x->step == X_SEND || x->write_blocked;
 
     switch (x->step) {
-    case X_ACQUIRE: exchange_fail(x, EXCHANGE_CONNECTION_LIMIT, "no connection became free in time"); break;
+    case X_ACQUIRE:
+        timer_clear(&x->timer);
+        if (loop_now_ms(x->pool->loop) >= x->queue_until_ms)
+            exchange_fail(x, EXCHANGE_CONNECTION_LIMIT, "no connection became free in time");
+        break;
     case X_SEND:
     case X_HEAD:
         if (!sock_input(&x->conn->sock).len &&

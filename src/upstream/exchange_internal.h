@@ -61,6 +61,7 @@ struct exchange {
     bool by_deadline;   /* the timer `total` is the owner's deadline */
     bool deadline_over; /* it failed because its owner's time was over */
     uint8_t retries;
+    uint64_t queue_until_ms; /* 0: never queued */
 
     /* the request on its way */
     struct iovec out[8]; /* bytes of ours still to be sent, in order, before anything of the owner's */

@@ -1,31 +1,10 @@
 /* Upstreams that fail fast: circuit breakers, retries and their budget, health checks, queues, hedges. */
 import assert from 'node:assert/strict';
 import { cacheStatus, flow, proxyStatus, run, siteConfig } from './harness/flow.mjs';
+import { failTimes, servers, until } from './harness/upstreams.mjs';
 
 const pass = { headers: { 'Cache-Control': 'no-store' } };
 const kept = { headers: { 'Cache-Control': 'max-age=0, stale-if-error=600', ETag: '"v1"' }, body: 'kept' };
-
-/** The servers of the (first) upstream as the admin page shows them. */
-async function servers(node) {
-    return JSON.parse((await node.admin('/upstreams')).text).upstreams[0].breakers;
-}
-
-/** Asks until `done` says so; what a timer decides is waited for, never guessed. */
-async function until(done, what) {
-    for (let i = 0; i < 2000; i++) {
-        if (await done()) {
-            return;
-        }
-        await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    throw new Error(`never: ${what}`);
-}
-
-async function failTimes(get, count) {
-    for (let i = 0; i < count; i++) {
-        assert.ok((await get(`/f${i}`)).status >= 500);
-    }
-}
 
 flow('five failures in a row open the breaker: the sixth request fails at once and is never sent', async ({ get, origin, node }) => {
     origin.answers((exchange) => { exchange.close(); });
@@ -526,3 +505,17 @@ for (const [name, upstream, path] of [
             new RegExp(path.replace('.', '\\.')));
     });
 }
+
+flow('queue_timeout: who has waited that long for a connection is told so', { upstream: {
+    max_connections: 1, queue_timeout: '300ms' } }, async ({ connect, origin }) => {
+    const [first, second] = [await connect(), await connect()];
+    await first.ask('/1', { method: 'POST', body: 'x' });
+    const exchange = await origin.expect('/1');
+    await second.ask('/2', { method: 'POST', body: 'x' });
+    const response = await second.response();
+    assert.equal(response.status, 503);
+    assert.equal(proxyStatus(response).error, 'connection_limit_reached');
+    await exchange.reply(pass);
+    assert.equal((await first.response()).status, 200);
+    assert.equal(origin.count, 1);
+});
