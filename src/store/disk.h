@@ -1,8 +1,8 @@
 /* The disk tier: responses by key in append-only segment files. What is here may be lost, is never wrong: every block carries
  * a CRC-32C (or a GCM tag) that is checked before the bytes are used, and a failed check is a miss.
  *
- * Everything that can block runs on the worker pool and comes back to a task; the functions below never block (but
- * disk_open() and disk_close()). When the directory cannot be used (full, read-only, EIO, removed) the tier is off: lookups
+ * Reads that can block run on the worker pool and come back to a task; writing is the business of two threads of the tier.
+ * The functions below never block (but disk_open(), disk_close() and those that say so). When the directory cannot be used (full, read-only, EIO, removed) the tier is off: lookups
  * miss, writes are refused, and it tries again with growing pauses; clients see nothing of it.
  *
  * Bodies up to `inline_max` are read whole into an object. Larger ones come as an object without chunks whose `external`
@@ -26,8 +26,7 @@ struct disk_options {
     uint64_t checkpoint_ms; /* 0: 30 s */
     uint64_t queue_max;     /* bytes that may wait to be written; 0: 64 MiB */
     const uint8_t *key;     /* 32 bytes for AES-256-GCM, copied; NULL: in clear */
-    uint8_t identity
-        [16]; /* of the node's durable state: what was written under another one is not trusted, so it is dropped */
+    uint8_t identity[16];   /* of the node's durable state; what was written under another is not trusted: it goes */
     struct workers *workers;
 };
 
@@ -66,8 +65,8 @@ struct disk_stream;
 /* For an external object. Keeps the files it needs open, also when their segments are recycled meanwhile. 0; -ESTALE: the body
  * is not there any more; -ENOMEM. */
 int disk_stream_open(struct disk *disk, struct object *object, struct task *task, struct disk_stream **ret);
-/* Up to `max` (> 0) verified bytes at `offset` (< body_len) of the body, borrowed until the next call. > 0; -EAGAIN: the task is woken; -EIO: the
- * bytes are not what was written. Reads ahead while offsets follow each other. */
+/* Up to `max` (> 0) verified bytes at `offset` (< body_len) of the body, borrowed until the next call. > 0; -EAGAIN: the task
+ * is woken; -EIO: the bytes are not what was written. Reads ahead while offsets follow each other. */
 ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max, struct view *ret);
 void disk_stream_close(struct disk_stream *stream);
 
@@ -80,7 +79,7 @@ enum disk_reason {
 };
 /* Would the body be taken? For those who are about to stream one with a writer; a sight is noted. Any thread. */
 bool disk_wants(struct disk *disk, struct entry_key at, const struct object *object, enum disk_reason reason);
-/* Any thread; returns at once. Takes its own reference; copied to a segment by a worker. Dropped and counted when the queue is
+/* Any thread; returns at once. Takes its own reference; written by a thread of the tier. Dropped and counted when the queue is
  * full. Objects already here unchanged are not written again. */
 void disk_offer(struct disk *disk, struct entry_key at, struct object *object, enum disk_reason reason);
 /* The names and generation of a key that has variants. Any thread. */

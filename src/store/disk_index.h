@@ -26,6 +26,6 @@ void disk_index_expect(struct disk_index *index, uint64_t objects);
 void disk_index_clear(struct disk_index *index);
 
 /* Copies one shard's slots for the checkpoint: their number, into *ret (heap, the caller's). -ENOMEM. */
-int disk_index_copy(struct disk_index *index, unsigned shard, struct disk_slot **ret);
+int disk_index_copy(struct disk_index *index, unsigned number, struct disk_slot **ret);
 /* Objects, bytes of their records, and bytes of memory. */
 void disk_index_count(struct disk_index *index, uint64_t *ret_objects, uint64_t *ret_live, uint64_t *ret_memory);

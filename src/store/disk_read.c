@@ -9,7 +9,8 @@
 #include <errno.h>
 #include <sys/uio.h>
 
-#define READ_ERRORS_MAX 3u /* in a row: the disk, not a sector */
+#define LIST_GUESS ((uint64_t)24 * 1024) /* head and list of a large body; mostly enough */
+#define READ_ERRORS_MAX 3u               /* in a row: the disk, not a sector */
 
 struct disk_get {
     struct disk_job job;
@@ -119,13 +120,15 @@ static size_t read_size(const struct segment *segment, const struct disk_slot *s
 {
     uint32_t offset = slot_offset(slot), size = atomic_load(&segment->size);
 
-    return offset < size ? (size_t)MIN(slot_length(slot), (uint64_t)(size - offset)) : 0;
+    uint64_t len = slot->where & SLOT_EXTERNAL ? MIN(slot_length(slot), LIST_GUESS) : slot_length(slot);
+
+    return offset < size ? (size_t)MIN(len, (uint64_t)(size - offset)) : 0;
 }
 
 int read_record(struct disk *disk, struct segment *segment, const struct disk_slot *slot, const uint64_t *key,
                 char **ret_memory, struct record *ret, struct view *ret_payload)
 {
-    size_t len = read_size(segment, slot);
+    size_t len = read_size(segment, slot), need = 0;
     char *memory = NULL;
     int fd, r;
 
@@ -134,11 +137,15 @@ int read_record(struct disk *disk, struct segment *segment, const struct disk_sl
     fd = segment_use(disk, segment, true);
     if (fd < 0)
         return fd;
-    memory = heap_alloc(len);
-    r = memory ? file_read(fd, memory, len, slot_offset(slot)) : -ENOMEM;
+    do {
+        len = MAX(len, need);
+        heap_free(memory);
+        memory = heap_alloc(len);
+        r = memory ? file_read(fd, memory, len, slot_offset(slot)) : -ENOMEM;
+        if (r == 0)
+            r = decode_record(disk, segment, slot, key, memory, len, ret, ret_payload, &need);
+    } while (r == -ENODATA && need > len);
     segment_done(disk, segment);
-    if (r == 0)
-        r = decode_record(disk, segment, slot, key, memory, len, ret, ret_payload, &len);
     if (r < 0) {
         heap_free(memory);
         return r == -ENODATA ? -EBADMSG : r;
@@ -286,7 +293,7 @@ static int get_resident(struct disk *disk, struct segment *segment, const struct
     if (r == 0)
         r = make_object(disk, key, &record, payload, ret);
     heap_free(iov.iov_base);
-    return r == -ENODATA ? -EBADMSG : r;
+    return r == -ENODATA ? -EAGAIN : r;
 }
 
 /* The slot and its segment, pinned; NULL: a miss. */

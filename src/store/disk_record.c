@@ -102,12 +102,12 @@ int record_parse(struct view bytes, uint64_t stamp, uint32_t room, struct record
     return 0;
 }
 
-struct disk_slot record_slot(const struct record *record, uint32_t seq, uint32_t offset, uint64_t len)
+struct disk_slot record_slot(const struct record *record, uint32_t seq, uint32_t offset)
 {
     return (struct disk_slot){
         .tag = { (uint32_t)record->key[0], (uint32_t)(record->key[0] >> 32) },
         .seq = seq,
-        .where = offset / RECORD_ALIGN | length_class(len) << 20 |
+        .where = offset / RECORD_ALIGN | length_class(record_size(record) + record->elsewhere) << 20 |
                  (record->flags & RECORD_EXTERNAL ? SLOT_EXTERNAL : 0) | (uint32_t)record->type << 30,
         .version = record->version,
     };

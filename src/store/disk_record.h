@@ -61,7 +61,7 @@ static inline bool slot_same(const struct disk_slot *a, const struct disk_slot *
 /* A length in 8 bits, rounded up by at most an eighth; and back. */
 unsigned length_class(uint64_t len);
 uint64_t class_length(unsigned class);
-/* Upper bound of the record's bytes. */
+/* Upper bound of the record's bytes, its body in extents included. */
 static inline uint64_t slot_length(const struct disk_slot *slot)
 {
     return class_length(slot->where >> 20 & 0xff);
@@ -75,6 +75,7 @@ struct record {
     uint64_t key[2];      /* as masked by the tier */
     uint64_t stamp;       /* the segment's: a record of another file, or made up by a body, is none */
     uint32_t version;
+    uint64_t elsewhere; /* not in the header: bytes of the body in extents, for the length in slots */
 };
 
 /* Bytes from the header to the payload, and of the whole record with padding. */
@@ -91,7 +92,7 @@ void record_put(const struct record *record, char *out);
 /* A header with this stamp of a record that fits into `room` bytes. 0 or -EBADMSG. */
 int record_parse(struct view bytes, uint64_t stamp, uint32_t room, struct record *ret);
 /* As footers list it. */
-struct disk_slot record_slot(const struct record *record, uint32_t seq, uint32_t offset, uint64_t len);
+struct disk_slot record_slot(const struct record *record, uint32_t seq, uint32_t offset);
 
 /* ---- bodies in extents ---- */
 

@@ -199,16 +199,34 @@ static void apply(struct disk *disk, const struct disk_slot *slot)
     }
 }
 
-/* A record whose payload did not make it to the disk whole. Leaves it in clear. */
-static bool is_torn(struct disk *disk, const struct segment *segment, const struct disk_slot *slot, char *at,
-                    size_t record_len)
+/* Bytes of the body that an entry has in extents. */
+static uint64_t length_elsewhere(const struct record *record, struct view payload)
 {
-    struct record record;
+    struct extent_list list;
+    size_t head_len;
+
+    if (!(record->flags & RECORD_EXTERNAL) || entry_peek(payload, &head_len) < 0 ||
+        extent_list_parse(view_skip(payload, head_len), &list) < 0)
+        return 0;
+    return list.body_len;
+}
+
+/* Is the record whole? Then its slot. Leaves the payload in clear. */
+static bool verify(struct disk *disk, const struct segment *segment, struct record *record, uint32_t offset, char *at,
+                   struct disk_slot *ret)
+{
+    struct record whole;
     struct view payload;
     size_t size;
 
-    return slot_type(slot) == RECORD_ENTRY &&
-           decode_record(disk, segment, slot, NULL, at, record_len, &record, &payload, &size) < 0;
+    *ret = record_slot(record, segment->seq, offset);
+    if (record->type != RECORD_ENTRY)
+        return true;
+    if (decode_record(disk, segment, ret, NULL, at, record_size(record), &whole, &payload, &size) < 0)
+        return false;
+    record->elsewhere = length_elsewhere(record, payload);
+    *ret = record_slot(record, segment->seq, offset);
+    return true;
 }
 
 /* Walks the records of a segment without footer. Behind a torn one may be more, tombstones among them, so the walk goes on at
@@ -234,8 +252,7 @@ static int walk(struct disk *disk, const struct segment *segment, char *bytes, u
             }
             slots = bigger;
         }
-        slots[count] = record_slot(&record, segment->seq, offset, record_size(&record));
-        if (!is_torn(disk, segment, &slots[count], bytes + offset, record_size(&record)))
+        if (verify(disk, segment, &record, offset, bytes + offset, &slots[count]))
             count++;
         offset += record_size(&record);
         end = offset;

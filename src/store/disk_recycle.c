@@ -234,6 +234,7 @@ static int write_external(struct disk *disk, struct carried *carried, struct rec
                          carried->bytes + at, n, &extents[i]);
     }
     if (r == 0) {
+        record->elsewhere = carried->body->len;
         memcpy(payload, carried->payload.ptr, carried->head_len);
         extent_list_put(carried->body->id, carried->body->len, extents, count, payload + carried->head_len);
         r = write_record(disk, record, view_make(payload, len), ret);

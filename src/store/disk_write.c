@@ -227,7 +227,7 @@ static int end_record(struct disk *disk, struct record *record, char *at, uint32
         disk->writing.buffer_len -= record_size(record);
         return r;
     }
-    *ret = record_slot(record, disk->writing.current->seq, offset, record_size(record));
+    *ret = record_slot(record, disk->writing.current->seq, offset);
     writing_note(disk, ret);
     return 0;
 }
@@ -299,7 +299,7 @@ int write_extent(struct disk *disk, const uint64_t key[2], uint64_t body_id, uin
     record.stamp = disk->writing.current->stamp;
     record.payload_crc = crc32c(0, head, payload_at - RECORD_HEAD);
     record_put(&record, at);
-    slot = record_slot(&record, disk->writing.current->seq, offset, record_size(&record));
+    slot = record_slot(&record, disk->writing.current->seq, offset);
     writing_note(disk, &slot);
     *ret = (struct disk_extent){ .seq = slot.seq, .offset = offset, .block = block, .blocks = blocks };
     return 0;
@@ -385,6 +385,7 @@ static int put_entry(struct disk *disk, const struct disk_item *item, const stru
         head_len + tail_len > disk->options.segment_size / 4)
         return -EFBIG;
     record.payload_len = (uint32_t)(head_len + tail_len);
+    record.elsewhere = body ? body->len : 0;
     at = begin_record(disk, &record, &offset);
     if (!at)
         return -EIO;

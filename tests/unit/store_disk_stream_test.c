@@ -126,6 +126,7 @@ static void streams(bool encrypted)
         each_file(sub("a"), chill, NULL);
         check_stream(disk, "n6", 1, 0, 20000000);
         check_stream(disk, "n5", 1, 1999999, 2500000);
+        assert_true(stats_of(disk).live_bytes > 27000000);
         disk_close(disk);
         disk = open_large(encrypted);
     }
