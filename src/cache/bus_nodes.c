@@ -131,7 +131,7 @@ static void poll_passed(struct bus *bus)
 static void tick_passed(struct bus *bus)
 {
     timer_set(&bus->nodes.tick, BUS_TICK_MS);
-    if (bus->follow.write_again)
+    if (bus->follow.write_again || bus->follow.identity_due)
         follow_write_position(bus);
     unsent_drain(bus);
     if (!bus->follow.connected)

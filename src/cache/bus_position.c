@@ -36,6 +36,16 @@ static int load_value(struct bus *bus, struct view name, char *memory, size_t ro
     return len <= room ? 0 : -EBADMSG;
 }
 
+/* Parents and children compare positions of the same stream only. */
+static void tell_identity(struct bus *bus)
+{
+    const struct follow *follow = &bus->follow;
+
+    marks_set_bus_identity(bus->marks, follow->identity_len
+                                           ? MAX(hash64(view_make(follow->identity, follow->identity_len)), (uint64_t)1)
+                                           : 0);
+}
+
 static void load_position(struct follow *follow, struct view value)
 {
     struct view id = view_cut(&value, ' '), ordinal = view_cut(&value, ' ');
@@ -71,6 +81,7 @@ int follow_load(struct bus *bus)
     r = load_value(bus, VIEW("bus.identity"), follow->identity, sizeof(follow->identity), &follow->identity_len);
     if (r == -ENOMEM || r == -EIO)
         return r;
+    tell_identity(bus);
     state_stats(bus->state, &stats);
     follow->state_errors = stats.errors;
     follow->highest = marks_bus_at(bus->marks, UINT64_MAX);
@@ -140,6 +151,7 @@ static void enter_stream(struct bus *bus)
     follow->identity_len = follow->facts.identity_len;
     follow->has_position = follow->identity_due = true;
     follow->has_durable = follow->distrust = false;
+    tell_identity(bus);
     follow_write_position(bus);
 }
 
@@ -202,7 +214,8 @@ static void begin(struct bus *bus)
         floor--;
     marks_set_bus_floor(bus->marks, floor);
     text_u64(&text, floor);
-    (void)bus_write(bus, VIEW("bus.floor"), text_view(&text), NULL);
+    if (bus_write(bus, VIEW("bus.floor"), text_view(&text), NULL) < 0)
+        follow->torn = true;
     follow->at = front_of(facts);
     enter_stream(bus);
 }

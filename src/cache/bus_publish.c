@@ -111,6 +111,7 @@ static void in_stream(struct parcel *parcel, struct stream_id id)
     list_remove(&parcel->link);
     redis_call_end(&parcel->call);
     parcel->deadline_ms = loop_now_ms(bus->loop) + parcel->wait_ms;
+    parcel->ack.nodes = MAX(atomic_load_explicit(&bus->counters.nodes, memory_order_relaxed), 1u);
     list_push(&bus->publish.waiting, &parcel->link);
     nodes_poll(bus);
 }

@@ -68,6 +68,16 @@ static void go_home(struct redis_channel *channel)
     channel->target = (struct redis_target){ host, seed->port };
 }
 
+/* The loop's calls need not wait out their own pauses, which grow longer than ours. */
+static void tell_pool(const struct redis_channel *channel)
+{
+    struct redis_pool *pool =
+        atomic_load_explicit(&channel->redis->pools[loop_index(channel->task.loop)], memory_order_relaxed);
+
+    if (pool && !pool->closed)
+        redis_node_reachable(pool, &channel->target);
+}
+
 static void channel_run(struct task *task)
 {
     struct redis_channel *channel = CONTAINER_OF(task, struct redis_channel, task);
@@ -87,6 +97,7 @@ static void channel_run(struct task *task)
     if (r == 0 && !channel->ready) {
         channel->ready = true;
         channel->epoch++;
+        tell_pool(channel);
     }
     if (r == 0)
         r = flush(channel);

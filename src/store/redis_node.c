@@ -204,6 +204,19 @@ static void open_breaker(struct redis_node *node)
     node->open = true;
 }
 
+void redis_node_reachable(struct redis_pool *pool, const struct redis_target *target)
+{
+    struct redis_node *node = find_node(pool, target);
+
+    if (!node)
+        return;
+    node->open_until_ms = 0; /* the next call probes */
+    node->openings = 0;
+    for (unsigned i = 0; i < REDIS_LANES_MAX; i++)
+        if (node->lanes[i])
+            node->lanes[i]->retry_at_ms = 0;
+}
+
 void redis_node_failed(struct redis_node *node)
 {
     struct redis_pool *pool = node->pool;

@@ -127,6 +127,8 @@ uint64_t redis_random(void);
 /* The node at `target` (taken over on success, else the caller's), made when it is new. NULL: too many, or memory is out. */
 struct redis_node *redis_node_get(struct redis_pool *pool, struct redis_target *target);
 void redis_node_free(struct redis_node *node);
+/* A channel got through to it: whatever was waited for before the next attempt is over. */
+void redis_node_reachable(struct redis_pool *pool, const struct redis_target *target);
 /* Whether a call may be sent: 0, 1: as the probe of an open breaker; -EHOSTDOWN. */
 int redis_node_admit(const struct redis_node *node);
 /* A lane to queue on, started if need be; NULL: none is up and it is too early to try (unless `force`), or memory is out. */
