@@ -48,7 +48,8 @@ static bool is_allowed(const struct admin *admin, const struct http_request *req
         return true;
     if (!view_starts_with_icase(value, VIEW("Bearer ")))
         return false;
-    return view_eq_secret(view_trim(view_skip(value, sizeof("Bearer ") - 1)), view_make(admin->token, admin->token_len));
+    return view_eq_secret(view_trim(view_skip(value, sizeof("Bearer ") - 1)),
+                          view_make(admin->token, admin->token_len));
 }
 
 /* A browser says on whose behalf it sends a POST: a page of another site must not purge through a visitor's browser. Programs

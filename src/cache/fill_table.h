@@ -13,7 +13,7 @@ struct fill_shard {
 #define FILL_LOOPS_MAX 64
 
 struct fill_table {
-    struct node live[FILL_LOOPS_MAX]; /* every fill of a loop, private ones too; that loop's own */
+    struct node live[FILL_LOOPS_MAX];    /* every fill of a loop, private ones too; that loop's own */
     unsigned background[FILL_LOOPS_MAX]; /* of them, those without a client; likewise */
     struct fill_shard shards[FILL_SHARDS];
 };
@@ -44,7 +44,7 @@ struct fill {
     struct spill *spill;
     bool completing, background;
     bool parent, insists;
-    bool behind; /* the answer was of no use: see fill_view */
+    bool behind;         /* the answer was of no use: see fill_view */
     bool storing;        /* the object is still meant for the cache */
     atomic_bool stalled; /* waits for the slowest reader */
     uint64_t trimmed;    /* body bytes freed behind the slowest reader */

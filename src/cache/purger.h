@@ -14,7 +14,7 @@ struct purger;
 struct purger_options { /* borrowed */
     struct marks *marks;
     struct state *state; /* NULL: nothing is kept, nothing need be */
-    uint32_t wait_ms; /* how long an answer waits for the other nodes; 0: 1000 */
+    uint32_t wait_ms;    /* how long an answer waits for the other nodes; 0: 1000 */
 };
 
 /* Restores what the state holds into the marks. 0, -EIO (the state cannot be read), -ENOMEM. Before the loops run. */

@@ -227,7 +227,8 @@ struct object *object_compact(struct object *object)
     };
     struct object *compact;
 
-    if (!last || object->body_owner || object->external || body > COMPACT_MAX || last->cap - last->len <= (body + sizeof(*object)) / 8)
+    if (!last || object->body_owner || object->external || body > COMPACT_MAX ||
+        last->cap - last->len <= (body + sizeof(*object)) / 8)
         return NULL;
     compact = object_new(&object->key, &parts);
     if (!compact)

@@ -36,7 +36,8 @@ enum object_flag {
 };
 /* Of these, what outlives the process and goes to other nodes. */
 #define OBJECT_STORED_FLAGS \
-    (OBJECT_PARTIAL | OBJECT_NO_CACHE | OBJECT_MUST_REVALIDATE | OBJECT_IMMUTABLE | OBJECT_HEURISTIC | OBJECT_AUTHORIZED)
+    (OBJECT_PARTIAL | OBJECT_NO_CACHE | OBJECT_MUST_REVALIDATE | OBJECT_IMMUTABLE | OBJECT_HEURISTIC | \
+     OBJECT_AUTHORIZED)
 
 /* A body that lies elsewhere (the disk tier): where, in the terms of that tier. Shared by the heads that stand over it. */
 struct object_external {
@@ -67,8 +68,9 @@ struct object {
     uint16_t vary_names_len, vary_values_len;
     uint32_t etag_at, etag_len; /* inside the head */
     struct object_times times;
-    _Atomic uint64_t purge_pos; /* no purge up to here concerns it: sampled before the request went upstream, moved on by checks */
-    uint64_t generation;        /* of an entry that only names variants (status 0) */
+    _Atomic uint64_t
+        purge_pos; /* no purge up to here concerns it: sampled before the request went upstream, moved on by checks */
+    uint64_t generation; /* of an entry that only names variants (status 0) */
     uint64_t body_first, complete_len;
     _Atomic uint64_t body_len; /* bytes readable; release by the fill, acquire by readers */
     struct chunk *first, *last;
