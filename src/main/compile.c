@@ -382,3 +382,13 @@ unsigned compiled_upstreams(const struct http_config *config, struct upstream *c
     *ret = compiled_of(config)->upstreams;
     return compiled_of(config)->upstream_count;
 }
+
+void compiled_inherit(struct http_config *config, const struct http_config *old)
+{
+    struct compiled *c = compiled_of(config), *from = compiled_of(old);
+
+    for (unsigned i = 0; i < c->upstream_count; i++)
+        for (unsigned k = 0; k < from->upstream_count; k++)
+            if (strcmp(upstream_name(c->upstreams[i]), upstream_name(from->upstreams[k])) == 0)
+                upstream_inherit(c->upstreams[i], from->upstreams[k]);
+}

@@ -11,6 +11,8 @@ int compile_site(struct site *site, struct http_stats *stats, struct loop *const
 /* What the configuration was compiled from. */
 const struct site *compiled_site(const struct http_config *config);
 unsigned compiled_upstreams(const struct http_config *config, struct upstream *const **ret);
+/* Upstreams keep what is known about the servers of those with the same name in `old`; before anybody uses `config`. */
+void compiled_inherit(struct http_config *config, const struct http_config *old);
 /* On a loop's thread: closes what this configuration's upstreams hold there. */
 void compiled_close_loop(struct http_config *config, struct loop *loop);
 /* Frees without going through the loops: they have all ended. */

@@ -359,6 +359,7 @@ static void reload(struct runtime *node)
                       text_str(&reason));
         } else {
             warn_unchangeable(compiled_site(node->server.config), compiled_site(config));
+            compiled_inherit(config, node->server.config);
             server_set_config(&node->server, config);
             log_info("reloaded %s", node->file);
         }

@@ -285,6 +285,26 @@ void breaker_force(struct breaker *breaker, enum breaker_force force, uint64_t n
     pthread_mutex_unlock(&breaker->lock);
 }
 
+void breaker_inherit(struct breaker *to, struct breaker *from)
+{
+    pthread_mutex_lock(&from->lock);
+    pthread_mutex_lock(&to->lock);
+    to->consecutive = from->consecutive;
+    to->probes_good = from->probes_good;
+    to->opens_in_row = from->opens_in_row;
+    to->opened_for_ms = from->opened_for_ms;
+    to->opens = from->opens;
+    atomic_store(&to->forced, atomic_load(&from->forced));
+    atomic_store(&to->since_ms, atomic_load(&from->since_ms));
+    atomic_store(&to->until_ms, state_of(word_now(from)) == BREAKER_HALF_OPEN ? 0 : until(from));
+    atomic_store(&to->word, word_now(from));
+    /* A breaker that has been switched off stays open only by hand. */
+    if (!to->options.enabled && forced(to) != BREAKER_FORCE_OPEN)
+        atomic_store(&to->word, (uint32_t)BREAKER_CLOSED);
+    pthread_mutex_unlock(&to->lock);
+    pthread_mutex_unlock(&from->lock);
+}
+
 void breaker_look(struct breaker *breaker, uint64_t now_ms, struct breaker_view *ret)
 {
     pthread_mutex_lock(&breaker->lock);

@@ -80,6 +80,9 @@ bool breaker_is_open(const struct breaker *breaker, uint64_t now_ms);
 /* By hand: open or closed until AUTO, which starts over as CLOSED. */
 void breaker_force(struct breaker *breaker, enum breaker_force force, uint64_t now_ms);
 
+/* Takes over the state of a breaker for the same thing; `to` is not shared yet. A probe that is out there does not count here. */
+void breaker_inherit(struct breaker *to, struct breaker *from);
+
 struct breaker_view {
     enum breaker_state state;
     enum breaker_force forced;

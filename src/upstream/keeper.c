@@ -87,6 +87,7 @@ static void check_judge(struct check *c, bool good)
     struct upstream_server *server = &c->keeper->upstream->servers[c->server];
 
     check_end(c);
+    c->mark.out = atomic_load_explicit(&server->unhealthy, memory_order_relaxed); /* may have been inherited */
     if (health_note(&c->mark, good, o->healthy, o->unhealthy)) {
         if (!c->mark.out)
             atomic_store_explicit(&server->back_ms, loop_now_ms(c->keeper->pool->loop), memory_order_relaxed);

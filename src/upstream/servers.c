@@ -332,3 +332,20 @@ int upstream_breaker_force(struct upstream *upstream, struct view server, enum b
         breaker_force(&upstream->breaker, force, now);
     return found ? 0 : -ENOENT;
 }
+
+void upstream_inherit(struct upstream *upstream, struct upstream *from)
+{
+    breaker_inherit(&upstream->breaker, &from->breaker);
+    for (unsigned i = 0; i < upstream_slots(upstream); i++) {
+        struct view name = upstream_server_name(upstream, i);
+
+        for (unsigned k = 0; k < upstream_slots(from); k++) {
+            if (!view_eq(name, upstream_server_name(from, k)))
+                continue;
+            breaker_inherit(&upstream->servers[i].breaker, &from->servers[k].breaker);
+            /* Without checks nobody would ever find it healthy again. */
+            if (upstream->options.health_path)
+                atomic_store(&upstream->servers[i].unhealthy, atomic_load(&from->servers[k].unhealthy));
+        }
+    }
+}

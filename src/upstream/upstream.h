@@ -134,6 +134,10 @@ void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstrea
 /* True when an exchange started now would fail at once, because nobody may be asked. */
 bool upstream_is_down(struct upstream *upstream);
 
+/* What is known about the servers of `from` holds for those of the same name in `upstream`, which nobody uses yet: for a changed
+ * configuration. Any thread. */
+void upstream_inherit(struct upstream *upstream, struct upstream *from);
+
 /* Switches breakers by hand: of the server called `server` ("host:port"), or with an empty view of all of them and the
- * upstream's own. 0 or -ENOENT. Lasts until AUTO or the end of the configuration. */
+ * upstream's own. 0 or -ENOENT. Lasts until AUTO. */
 int upstream_breaker_force(struct upstream *upstream, struct view server, enum breaker_force force);

@@ -220,6 +220,27 @@ flow('by hand: doorstep upstreams --open and --auto', async ({ get, origin, node
     assert.equal((await node.admin('/upstreams/app/breaker?state=ajar', { method: 'POST' })).status, 400);
 });
 
+flow('a reload keeps what is known and what was switched', { node: false }, async (s) => {
+    const other = await s.startOrigin();
+    const config = siteConfig([s.origin.url, other.url]);
+    s.origin.answers(pass);
+    other.answers((exchange) => { exchange.reset(); });
+    s.node = await s.startNode({ config });
+    for (let i = 0; i < 12; i++) {
+        assert.equal((await s.get(`/${i}`)).status, 200);
+    }
+    await s.node.admin(`/upstreams/app/breaker?state=closed&server=127.0.0.1:${s.origin.port}`, { method: 'POST' });
+    const said = s.node.stderr.length + s.node.stdout.length;
+    s.node.signal('SIGHUP');
+    await s.node.line(/reloaded/, said);
+    const [first, second] = await servers(s.node);
+    assert.equal(first.forced, 'closed');
+    assert.equal(second.state, 'open');
+    assert.ok(second.open_for_s > 20);
+    assert.equal((await s.get('/after')).status, 200);
+    assert.equal(other.count, 5);
+});
+
 flow('closed by hand, failures do not open it', async ({ get, origin, node }) => {
     await node.admin('/upstreams/app/breaker?state=closed', { method: 'POST' });
     origin.answers((exchange) => { exchange.close(); });

@@ -298,6 +298,32 @@ static void test_clock_behind(void **state)
     assert_in_range(open_for(), 54000, 66000);
 }
 
+static void test_inherit(void **state)
+{
+    /* A changed configuration goes on where the old one was: the open time, by-hand switches, failures in a row. */
+    struct breaker heir;
+    struct breaker_view view;
+    struct breaker_ticket probe;
+
+    (void)state;
+    breaker_init(&heir, &options, 3);
+    fail_times(5);
+    breaker_inherit(&heir, &breaker);
+    assert_true(breaker_is_open(&heir, now));
+    now += open_for();
+    assert_true(breaker_admit(&breaker, now, &probe));
+    breaker_inherit(&heir, &breaker); /* that probe is not the heir's */
+    assert_true(breaker_admit(&heir, now, &probe));
+    assert_true(probe.probe);
+    breaker_force(&breaker, BREAKER_FORCE_OPEN, now);
+    heir.options.enabled = false;
+    breaker_inherit(&heir, &breaker);
+    breaker_look(&heir, now, &view);
+    assert_int_equal(view.forced, BREAKER_FORCE_OPEN);
+    assert_false(breaker_may(&heir, now + 1000000));
+    breaker_end(&heir);
+}
+
 static void *storm(void *arg)
 {
     (void)arg;
@@ -339,7 +365,7 @@ int main(void)
         TEST(test_slow),         TEST(test_open_times), TEST(test_half_open),
         TEST(test_lost_probe),   TEST(test_late_news),  TEST(test_cancels),
         TEST(test_flapping),     TEST(test_force),      TEST(test_disabled),
-        TEST(test_clock_behind), TEST(test_threads),
+        TEST(test_clock_behind), TEST(test_threads),    TEST(test_inherit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
