@@ -18,6 +18,8 @@
 #define SAVE_PAUSES_MAX 2000u
 /* How long after a start the database may keep us from trusting what is stored. */
 #define PG_DOUBT_MS 5000u
+/* How often it is looked whether the disk tier still works. */
+#define WATCH_MS 1000u
 
 /* ---- making ---- */
 
@@ -361,10 +363,49 @@ static void start_pg(struct tiers *tiers)
     tiers->server->pg = tiers->pg;
 }
 
+/* ---- the disk tier switches itself off and on, in threads of its own: here it is said ---- */
+
+static void watch_disk(struct task *task)
+{
+    struct tiers *tiers = CONTAINER_OF(task, struct tiers, watch_task);
+    struct disk_stats stats;
+
+    if (!tiers->watch_timer.fired)
+        return;
+    disk_stats(tiers->server->disk, &stats);
+    if (tiers->disk_on && stats.switched_off != tiers->disk_switched_off)
+        log_warn("disk tier switched itself off%s%s: going on without it, and trying again", *stats.trouble ? ", " : "",
+                 stats.trouble);
+    if (stats.on && (!tiers->disk_on || stats.switched_off != tiers->disk_switched_off))
+        log_info("disk tier is back: %llu responses found", (unsigned long long)stats.objects);
+    tiers->disk_on = stats.on;
+    tiers->disk_switched_off = stats.switched_off;
+    timer_set(&tiers->watch_timer, WATCH_MS);
+}
+
+static void start_watch(struct tiers *tiers)
+{
+    struct disk_stats stats;
+
+    disk_stats(tiers->server->disk, &stats);
+    tiers->disk_on = stats.on;
+    task_init(&tiers->watch_task, tiers->home, watch_disk);
+    timer_init(&tiers->watch_timer, &tiers->watch_task);
+    timer_set(&tiers->watch_timer, WATCH_MS);
+}
+
+static void stop_watch(struct tiers *tiers)
+{
+    timer_clear(&tiers->watch_timer);
+    task_cancel(&tiers->watch_task);
+}
+
 /* ---- life ---- */
 
 void tiers_start(struct tiers *tiers)
 {
+    if (tiers->server->disk)
+        start_watch(tiers);
     if (tiers->server->bus)
         bus_start(tiers->server->bus);
     if (tiers->url.len)
@@ -375,6 +416,8 @@ void tiers_stop(struct tiers *tiers)
 {
     if (tiers->server->bus)
         bus_stop(tiers->server->bus);
+    if (tiers->server->disk)
+        stop_watch(tiers);
     if (!tiers->pg)
         return;
     tiers->server->pg = NULL;

@@ -17,6 +17,10 @@ struct tiers {
     struct task pg_task;
     struct timer pg_timer;
     struct node pg_batch; /* struct pg_purge */
+    struct task watch_task;
+    struct timer watch_timer;
+    bool disk_on; /* as last said in the log */
+    uint64_t disk_switched_off;
     struct view url, channel, table;
 };
 
