@@ -16,6 +16,7 @@
 
 #define BLOCK_HEAD 8u
 #define BLOCK_SLOTS 8192u
+#define BLOCK_SEGMENTS 1024u
 
 /* ---- reading ---- */
 
@@ -50,65 +51,122 @@ static bool is_known(const struct known *known, const struct disk_slot *slot)
     return at < known->count && slot_offset(slot) < known->sizes[at] && slot_type(slot) == RECORD_ENTRY;
 }
 
-/* One block of slots: how many, or -errno. */
-static int load_block(struct disk *disk, const struct known *known, int fd, char *memory, uint64_t *offset,
-                      uint32_t *crc_of_all)
+/* The next block of items of `size` bytes into memory, behind its head: how many, or -errno. */
+static int read_block(struct checkpoint *c, uint32_t size, uint32_t max)
 {
     uint32_t count;
-    int r = file_read(fd, memory, BLOCK_HEAD, *offset);
+    size_t len;
+    int r = file_read(c->fd, c->memory, BLOCK_HEAD, c->offset);
 
     if (r < 0)
         return r;
-    count = get_le32(memory);
+    count = get_le32(c->memory);
+    len = (size_t)count * size;
     if (count == 0)
-        return get_le32(memory + 4) == *crc_of_all ? 0 : -EBADMSG;
-    if (count > BLOCK_SLOTS)
+        return get_le32(c->memory + 4) == c->crc ? 0 : -EBADMSG;
+    if (count > max)
         return -EBADMSG;
-    r = file_read(fd, memory + BLOCK_HEAD, (size_t)count * SLOT_SIZE, *offset + BLOCK_HEAD);
+    r = file_read(c->fd, c->memory + BLOCK_HEAD, len, c->offset + BLOCK_HEAD);
     if (r < 0)
         return r;
-    if (crc32c(0, memory + BLOCK_HEAD, (size_t)count * SLOT_SIZE) != get_le32(memory + 4))
+    if (crc32c(0, c->memory + BLOCK_HEAD, len) != get_le32(c->memory + 4))
         return -EBADMSG;
-    *crc_of_all = crc32c(*crc_of_all, memory, BLOCK_HEAD);
-    for (uint32_t i = 0; i < count; i++) {
-        struct disk_slot slot = slot_get(memory + BLOCK_HEAD + (size_t)i * SLOT_SIZE);
-
-        if (is_known(known, &slot))
-            (void)!disk_index_put(disk->index, &slot);
-    }
-    *offset += BLOCK_HEAD + (uint64_t)count * SLOT_SIZE;
+    c->crc = crc32c(c->crc, c->memory, BLOCK_HEAD);
+    c->offset += BLOCK_HEAD + len;
     return (int)count;
 }
 
-int checkpoint_load(struct disk *disk, struct checkpoint_head *ret)
+static int read_segments(struct checkpoint *c)
 {
-    char *memory = heap_alloc(BLOCK_HEAD + BLOCK_SLOTS * SLOT_SIZE);
-    struct known known = { 0 };
-    struct checkpoint_head head;
-    uint64_t offset = CHECKPOINT_HEAD;
-    uint32_t crc = 0;
-    int fd = openat(disk->dir_fd, "checkpoint", O_RDONLY | O_CLOEXEC), r;
+    uint32_t have = 0;
+    int n;
 
-    r = fd < 0 ? -errno : memory ? file_read(fd, memory, CHECKPOINT_HEAD, 0) : -ENOMEM;
-    if (r == 0)
-        r = checkpoint_head_parse(view_make(memory, CHECKPOINT_HEAD), &head);
-    if (r == 0 && memcmp(head.identity, disk->options.identity, sizeof(head.identity)) != 0)
-        r = -EBADMSG;
-    if (r == 0)
-        r = know(&disk->space, &known);
-    if (r == 0) {
-        disk_index_expect(disk->index, MIN(head.objects, disk->space.bytes / RECORD_HEAD));
-        crc = crc32c(0, memory, CHECKPOINT_HEAD);
-        do
-            r = load_block(disk, &known, fd, memory, &offset, &crc);
-        while (r > 0);
+    c->segments = heap_array(c->head.segments + (size_t)1, SAVED_SEGMENT);
+    if (!c->segments)
+        return -ENOMEM;
+    while (have < c->head.segments) {
+        n = read_block(c, SAVED_SEGMENT, MIN(c->head.segments - have, BLOCK_SEGMENTS));
+        if (n <= 0)
+            return n < 0 ? n : -EBADMSG;
+        memcpy(c->segments + have * (size_t)SAVED_SEGMENT, c->memory + BLOCK_HEAD, (size_t)n * SAVED_SEGMENT);
+        have += (uint32_t)n;
     }
-    if (fd >= 0)
-        close(fd);
-    heap_free(known.sizes);
-    heap_free(memory);
+    return 0;
+}
+
+void checkpoint_close(struct checkpoint *checkpoint)
+{
+    if (checkpoint->fd >= 0)
+        close(checkpoint->fd);
+    heap_free(checkpoint->memory);
+    heap_free(checkpoint->segments);
+    *checkpoint = (struct checkpoint){ .fd = -1 };
+}
+
+int checkpoint_open(struct disk *disk, struct checkpoint *ret)
+{
+    struct checkpoint *c = ret;
+    struct stat info;
+    int r;
+
+    *c = (struct checkpoint){ .fd = openat(disk->dir_fd, "checkpoint", O_RDONLY | O_CLOEXEC),
+                              .offset = CHECKPOINT_HEAD };
+    r = c->fd < 0 || fstat(c->fd, &info) < 0 ? -errno : 0;
+    c->memory = r == 0 ? heap_alloc(BLOCK_HEAD + BLOCK_SLOTS * (size_t)SLOT_SIZE) : NULL;
     if (r == 0)
-        *ret = head;
+        r = c->memory ? file_read(c->fd, c->memory, CHECKPOINT_HEAD, 0) : -ENOMEM;
+    if (r == 0)
+        r = checkpoint_head_parse(view_make(c->memory, CHECKPOINT_HEAD), &c->head);
+    if (r == 0 && (memcmp(c->head.identity, disk->options.identity, sizeof(c->head.identity)) != 0 ||
+                   c->head.segments > (uint64_t)info.st_size / SAVED_SEGMENT))
+        r = -EBADMSG;
+    if (r == 0) {
+        c->crc = crc32c(0, c->memory, CHECKPOINT_HEAD);
+        r = read_segments(c);
+    }
+    if (r < 0)
+        checkpoint_close(c);
+    return r;
+}
+
+const char *checkpoint_segment(const struct checkpoint *checkpoint, uint32_t seq)
+{
+    uint32_t low = 0, high = checkpoint->head.segments;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const char *at = checkpoint->segments + middle * (size_t)SAVED_SEGMENT;
+        uint32_t here = segment_head_seq(at + 4);
+
+        if (here == seq)
+            return at;
+        if (here < seq)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+int checkpoint_load(struct disk *disk, struct checkpoint *c)
+{
+    struct known known = { 0 };
+    int r;
+
+    if (c->fd < 0)
+        return -ENOENT;
+    r = know(&disk->space, &known);
+    if (r < 0)
+        return r;
+    disk_index_expect(disk->index, MIN(c->head.objects, disk->space.bytes / RECORD_HEAD));
+    while ((r = read_block(c, SLOT_SIZE, BLOCK_SLOTS)) > 0)
+        for (int i = 0; i < r; i++) {
+            struct disk_slot slot = slot_get(c->memory + BLOCK_HEAD + (size_t)i * SLOT_SIZE);
+
+            if (is_known(&known, &slot))
+                (void)!disk_index_put(disk->index, &slot);
+        }
+    heap_free(known.sizes);
     return r;
 }
 
@@ -159,23 +217,31 @@ static int sync_segments(struct disk *disk, bool all)
     }
 }
 
-static int put_block(int fd, const struct disk_slot *slots, uint32_t count, char *memory, uint64_t *offset,
-                     uint32_t *crc_of_all)
+/* The file being written. */
+struct output {
+    int fd;
+    char *memory; /* a block: its items stand behind BLOCK_HEAD */
+    uint64_t offset, limit;
+    uint32_t crc; /* as in struct checkpoint */
+};
+
+static int put_block(struct output *o, uint32_t count, uint32_t size)
 {
-    size_t len = (size_t)count * SLOT_SIZE;
+    size_t len = (size_t)count * size;
     int r;
 
-    for (uint32_t i = 0; i < count; i++)
-        slot_put(&slots[i], memory + BLOCK_HEAD + (size_t)i * SLOT_SIZE);
-    put_le(memory, count, 4);
-    put_le(memory + 4, count ? crc32c(0, memory + BLOCK_HEAD, len) : *crc_of_all, 4);
-    *crc_of_all = crc32c(*crc_of_all, memory, BLOCK_HEAD);
-    r = file_write(fd, memory, BLOCK_HEAD + len, *offset);
-    *offset += BLOCK_HEAD + len;
+    /* The closing block must fit, too. */
+    if (o->offset + 2 * BLOCK_HEAD + len > o->limit)
+        return -EFBIG;
+    put_le(o->memory, count, 4);
+    put_le(o->memory + 4, count ? crc32c(0, o->memory + BLOCK_HEAD, len) : o->crc, 4);
+    o->crc = crc32c(o->crc, o->memory, BLOCK_HEAD);
+    r = file_write(o->fd, o->memory, BLOCK_HEAD + len, o->offset);
+    o->offset += BLOCK_HEAD + len;
     return r;
 }
 
-static int put_shards(struct disk *disk, int fd, char *memory, uint64_t *offset, uint32_t *crc, uint64_t limit)
+static int put_shards(struct disk *disk, struct output *o)
 {
     int r = 0;
 
@@ -187,39 +253,80 @@ static int put_shards(struct disk *disk, int fd, char *memory, uint64_t *offset,
             return count;
         for (uint32_t at = 0, n; r == 0 && at < (uint32_t)count; at += n) {
             n = MIN((uint32_t)count - at, BLOCK_SLOTS);
-            r = *offset + 2 * BLOCK_HEAD + (uint64_t)n * SLOT_SIZE > limit
-                    ? -EFBIG
-                    : put_block(fd, slots + at, n, memory, offset, crc);
+            for (uint32_t k = 0; k < n; k++)
+                slot_put(&slots[at + k], o->memory + BLOCK_HEAD + (size_t)k * SLOT_SIZE);
+            r = put_block(o, n, SLOT_SIZE);
         }
         heap_free(slots);
     }
     return r;
 }
 
-/* The new file, synced, not yet in place. Its length or -errno. */
-static int64_t write_file(struct disk *disk, const struct checkpoint_head *head, uint64_t limit)
+/* Copies what a start needs to know of the segments below `before`, all full and synced by now. How many; -ENOMEM. */
+static int64_t copy_segments(struct disk *disk, uint32_t before, char **ret)
 {
-    char *memory = heap_alloc(BLOCK_HEAD + BLOCK_SLOTS * SLOT_SIZE);
-    uint64_t offset = CHECKPOINT_HEAD;
-    uint32_t crc;
-    int fd = openat(disk->dir_fd, "checkpoint.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    int r = fd < 0 ? -errno : memory ? 0 : -ENOMEM;
+    struct space *space = &disk->space;
+    uint32_t count = 0;
+    char *copy, *at;
 
-    if (r == 0) {
-        checkpoint_head_put(head, memory);
-        crc = crc32c(0, memory, CHECKPOINT_HEAD);
-        r = file_write(fd, memory, CHECKPOINT_HEAD, 0);
-        if (r == 0)
-            r = put_shards(disk, fd, memory, &offset, &crc, limit);
-        if (r == 0)
-            r = put_block(fd, NULL, 0, memory, &offset, &crc);
-        if (r == 0 && fdatasync(fd) < 0)
-            r = -errno;
+    pthread_mutex_lock(&space->lock);
+    while (count < space->count && space->table[space->first + count]->seq < before &&
+           space->table[space->first + count]->synced)
+        count++;
+    copy = at = heap_array(count + (size_t)1, SAVED_SEGMENT);
+    for (uint32_t i = 0; copy && i < count; i++, at += SAVED_SEGMENT) {
+        const struct segment *segment = space->table[space->first + i];
+
+        put_le(at, segment->size, 4);
+        memcpy(at + 4, segment->head, SEGMENT_HEAD);
     }
-    if (fd >= 0)
-        close(fd);
-    heap_free(memory);
-    return r < 0 ? r : (int64_t)offset;
+    pthread_mutex_unlock(&space->lock);
+    if (!copy)
+        return -ENOMEM;
+    *ret = copy;
+    return count;
+}
+
+static int put_segments(struct output *o, const char *segments, uint32_t count)
+{
+    int r = 0;
+
+    for (uint32_t at = 0, n; r == 0 && at < count; at += n) {
+        n = MIN(count - at, BLOCK_SEGMENTS);
+        memcpy(o->memory + BLOCK_HEAD, segments + at * (size_t)SAVED_SEGMENT, n * (size_t)SAVED_SEGMENT);
+        r = put_block(o, n, SAVED_SEGMENT);
+    }
+    return r;
+}
+
+/* The new file, synced, not yet in place. Its length or -errno. */
+static int64_t write_file(struct disk *disk, const struct checkpoint_head *head, const char *segments, uint64_t limit)
+{
+    struct output o = { .offset = CHECKPOINT_HEAD, .limit = limit };
+    int r;
+
+    o.memory = heap_alloc(BLOCK_HEAD + BLOCK_SLOTS * (size_t)SLOT_SIZE);
+    if (!o.memory)
+        return -ENOMEM;
+    o.fd = openat(disk->dir_fd, "checkpoint.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    r = o.fd < 0 ? -errno : 0;
+    if (r == 0) {
+        checkpoint_head_put(head, o.memory);
+        o.crc = crc32c(0, o.memory, CHECKPOINT_HEAD);
+        r = file_write(o.fd, o.memory, CHECKPOINT_HEAD, 0);
+    }
+    if (r == 0)
+        r = put_segments(&o, segments, head->segments);
+    if (r == 0)
+        r = put_shards(disk, &o);
+    if (r == 0)
+        r = put_block(&o, 0, 0);
+    if (r == 0 && fdatasync(o.fd) < 0)
+        r = -errno;
+    if (o.fd >= 0)
+        close(o.fd);
+    heap_free(o.memory);
+    return r < 0 ? r : (int64_t)o.offset;
 }
 
 /* Bytes that a new checkpoint may take. When it does not fit beside the old one, that one goes first. */
@@ -247,11 +354,18 @@ static uint64_t make_room(struct disk *disk, uint64_t want)
 static int write_checkpoint(struct disk *disk, struct checkpoint_head *head)
 {
     uint64_t live, memory;
-    int64_t size;
+    char *segments;
+    int64_t size = copy_segments(disk, head->seq, &segments);
     int r;
 
+    if (size < 0)
+        return (int)size;
+    head->segments = (uint32_t)size;
     disk_index_count(disk->index, &head->objects, &live, &memory);
-    size = write_file(disk, head, make_room(disk, head->objects * SLOT_SIZE + 8192));
+    size =
+        write_file(disk, head, segments,
+                   make_room(disk, head->objects * SLOT_SIZE + head->segments * (uint64_t)(SAVED_SEGMENT + 1) + 8192));
+    heap_free(segments);
     r = size < 0 ? (int)size : 0;
     if (r == 0 && (renameat(disk->dir_fd, "checkpoint.new", disk->dir_fd, "checkpoint") < 0 || fsync(disk->dir_fd) < 0))
         r = -errno;

@@ -30,6 +30,7 @@ struct segment {
     uint64_t stamp;
     bool encrypted;
     uint8_t key[32];
+    char head[SEGMENT_HEAD]; /* as in the file */
     /* under space.lock: */
     int fd;               /* -1: closed for now */
     unsigned pins, users; /* users: of fd, each of them a pin too */
@@ -296,8 +297,23 @@ int bring_up(struct disk *disk);
 /* Opens the directory and fills the index; `empty` removes what is there. 0; -errno with *ret_what. Writer, or before there
  * are threads. */
 int recover(struct disk *disk, bool empty, const char **ret_what);
-/* Fills the index from the checkpoint: 0 and the position it covers; -errno: there is none that can be used. */
-int checkpoint_load(struct disk *disk, struct checkpoint_head *ret);
+/* A checkpoint being read. */
+struct checkpoint {
+    int fd;
+    struct checkpoint_head head;
+    uint64_t offset; /* of what is read next */
+    uint32_t crc;    /* of the header and the heads of the blocks so far */
+    char *memory;    /* for a block */
+    char *segments;  /* SAVED_SEGMENT bytes each, by seq */
+};
+
+/* Header and segments. -errno: there is no checkpoint that can be used; *ret is as if there were none. */
+int checkpoint_open(struct disk *disk, struct checkpoint *ret);
+/* Size and header of a segment that was full and synced; NULL when it is not listed. */
+const char *checkpoint_segment(const struct checkpoint *checkpoint, uint32_t seq);
+/* Fills the index. 0 or -errno. */
+int checkpoint_load(struct disk *disk, struct checkpoint *checkpoint);
+void checkpoint_close(struct checkpoint *checkpoint);
 void *keeper_main(void *arg);
 /* Syncs all segments and writes a checkpoint. Under `keeping`. */
 void keeper_checkpoint(struct disk *disk);

@@ -215,6 +215,11 @@ int segment_head_parse(struct view bytes, struct segment_head *ret)
     return ret->seq && ret->segment_size <= SEGMENT_SIZE_MAX ? 0 : -EBADMSG;
 }
 
+uint32_t segment_head_seq(const char *bytes)
+{
+    return get_le32(bytes + 12);
+}
+
 void segment_trailer_put(const struct segment_trailer *trailer, uint64_t stamp, char *out)
 {
     memset(out, 0, SEGMENT_TRAILER);
@@ -273,6 +278,7 @@ void checkpoint_head_put(const struct checkpoint_head *head, char *out)
     put_le(out + 24, head->seq, 4);
     put_le(out + 28, head->offset, 4);
     put_le(out + 32, head->next_seq, 4);
+    put_le(out + 36, head->segments, 4);
     put_le(out + 40, head->objects, 8);
     put_le(out + CHECKPOINT_HEAD - 4, crc32c(0, out, CHECKPOINT_HEAD - 4), 4);
 }
@@ -287,6 +293,7 @@ int checkpoint_head_parse(struct view bytes, struct checkpoint_head *ret)
     *ret = (struct checkpoint_head){ .seq = get_le32(at + 24),
                                      .offset = get_le32(at + 28),
                                      .next_seq = get_le32(at + 32),
+                                     .segments = get_le32(at + 36),
                                      .objects = get_le(at + 40, 8) };
     memcpy(ret->identity, at + 8, 16);
     return 0;

@@ -21,6 +21,7 @@
 #define SEGMENT_SIZE_MAX ((uint32_t)16 << 20)
 #define CHECKPOINT_HEAD 64u
 #define SLOT_SIZE 20u
+#define SAVED_SEGMENT (4 + SEGMENT_HEAD) /* in a checkpoint: size of the file, its header */
 
 enum record_type { RECORD_ENTRY = 0, RECORD_TOMBSTONE = 1, RECORD_EXTENT = 2 };
 enum record_flag { RECORD_ENCRYPTED = 1, RECORD_EXTERNAL = 2, RECORD_VARY = 4 };
@@ -138,6 +139,9 @@ void segment_head_put(const struct segment_head *head, char *out);
 /* 0, -EPROTONOSUPPORT: another version's, -EBADMSG. */
 int segment_head_parse(struct view bytes, struct segment_head *ret);
 
+/* The number in a header. */
+uint32_t segment_head_seq(const char *bytes);
+
 struct segment_trailer {
     uint32_t count;     /* slots of the footer */
     uint32_t footer_at; /* where they begin: the end of the records */
@@ -156,6 +160,7 @@ struct checkpoint_head {
     uint8_t identity[16];
     uint32_t seq, offset; /* everything before is in the checkpoint */
     uint32_t next_seq;
+    uint32_t segments; /* whose headers follow, so that a start need not open them */
     uint64_t objects;
 };
 

@@ -137,45 +137,68 @@ static enum verdict judge(struct disk *disk, struct segment *segment, const stru
     return OURS;
 }
 
-/* Opens and judges; a segment that is not ours to use is removed. 0 or -errno. */
-static int load_segment(struct disk *disk, uint32_t seq, unsigned verdicts[5])
+/* Reads the header from the file. 0 and the verdict so far, or -errno. */
+static int open_segment(struct disk *disk, struct segment *segment, const char *name, enum verdict *verdict)
+{
+    struct segment_head head;
+    struct stat info;
+    int r;
+
+    segment->fd = openat(disk->dir_fd, name, O_RDWR | O_CLOEXEC);
+    if (segment->fd < 0 || fstat(segment->fd, &info) < 0)
+        return -errno;
+    if (info.st_size < SEGMENT_HEAD || info.st_size > SEGMENT_SIZE_MAX)
+        return 0;
+    r = file_read(segment->fd, segment->head, SEGMENT_HEAD, 0);
+    if (r < 0)
+        return r;
+    segment->size = (uint32_t)info.st_size;
+    r = segment_head_parse(view_make(segment->head, SEGMENT_HEAD), &head);
+    if (r == 0)
+        *verdict = judge(disk, segment, &head);
+    else if (r == -EPROTONOSUPPORT)
+        *verdict = OTHER_FORMAT;
+    return 0;
+}
+
+/* What the checkpoint says of it is enough: the file is opened when it is read. */
+static bool recall_segment(struct disk *disk, struct segment *segment, const char *saved)
+{
+    struct segment_head head;
+
+    if (!saved || segment_head_parse(view_make(saved + 4, SEGMENT_HEAD), &head) < 0 ||
+        judge(disk, segment, &head) != OURS)
+        return false;
+    segment->size = get_le32(saved);
+    memcpy(segment->head, saved + 4, SEGMENT_HEAD);
+    return segment->size >= SEGMENT_HEAD && segment->size <= SEGMENT_SIZE_MAX;
+}
+
+/* A segment that is not ours to use is removed. 0 or -errno. */
+static int load_segment(struct disk *disk, uint32_t seq, const char *saved, unsigned verdicts[5])
 {
     struct segment *segment = segment_new(seq);
-    struct segment_head head;
     enum verdict verdict = TORN;
-    char name[24], bytes[SEGMENT_HEAD];
-    struct stat info;
-    int r = -ENOMEM, parsed;
+    char name[24];
+    int r = 0;
 
     if (!segment)
         return -ENOMEM;
     segment_name(name, seq, "segment");
-    segment->fd = openat(disk->dir_fd, name, O_RDWR | O_CLOEXEC);
-    if (segment->fd < 0 || fstat(segment->fd, &info) < 0) {
-        r = -errno;
-        goto out;
+    if (recall_segment(disk, segment, saved))
+        verdict = OURS;
+    else
+        r = open_segment(disk, segment, name, &verdict);
+    if (r == 0) {
+        verdicts[verdict]++;
+        if (verdict == OURS) {
+            segment->sealed = true;
+            r = space_add(&disk->space, segment);
+            segment = r == 0 ? NULL : segment;
+        } else {
+            (void)unlinkat(disk->dir_fd, name, 0);
+        }
     }
-    r = 0;
-    if (info.st_size >= SEGMENT_HEAD && info.st_size <= SEGMENT_SIZE_MAX) {
-        r = file_read(segment->fd, bytes, sizeof(bytes), 0);
-        parsed = r == 0 ? segment_head_parse(view_make(bytes, sizeof(bytes)), &head) : r;
-        if (r == 0 && parsed == 0)
-            verdict = judge(disk, segment, &head);
-        else if (parsed == -EPROTONOSUPPORT)
-            verdict = OTHER_FORMAT;
-    }
-    if (r < 0)
-        goto out;
-    verdicts[verdict]++;
-    if (verdict == OURS) {
-        segment->size = (uint32_t)info.st_size;
-        segment->sealed = true;
-        r = space_add(&disk->space, segment);
-        segment = r == 0 ? NULL : segment;
-    } else {
-        (void)unlinkat(disk->dir_fd, name, 0);
-    }
-out:
     if (segment && segment->fd >= 0)
         close(segment->fd);
     heap_free(segment);
@@ -340,26 +363,19 @@ static void say_removed(struct disk *disk, const unsigned verdicts[5])
     pthread_mutex_unlock(&queue->lock);
 }
 
-static void wipe(struct disk *disk)
+static int fill_index(struct disk *disk, struct checkpoint *checkpoint)
 {
-    while (disk->space.count)
-        segment_retire_oldest(disk);
-    (void)unlinkat(disk->dir_fd, "checkpoint", 0);
-}
-
-static int fill_index(struct disk *disk)
-{
-    struct checkpoint_head covered = { 0 };
-    uint32_t first = disk->space.first, count = disk->space.count;
+    uint32_t first = disk->space.first, count = disk->space.count, covered = checkpoint->head.seq;
     int r = 0;
 
-    if (checkpoint_load(disk, &covered) < 0)
+    if (checkpoint_load(disk, checkpoint) < 0) {
         disk_index_clear(disk->index);
-    disk->next_seq = MAX(disk->next_seq, covered.next_seq);
+        covered = 0;
+    }
     for (uint32_t i = 0; r == 0 && i < count; i++) {
         struct segment *segment = disk->space.table[first + i];
 
-        if (segment->seq >= covered.seq)
+        if (segment->seq >= covered)
             r = scan_segment(disk, segment->seq);
         else
             segment->synced = true; /* a checkpoint is written after what it covers */
@@ -373,9 +389,37 @@ static int fill_index(struct disk *disk)
     return r;
 }
 
-int recover(struct disk *disk, bool empty, const char **ret_what)
+/* Segments, then the index. Of what is not listed in the checkpoint the header is read. */
+static int load_all(struct disk *disk, const uint32_t *list, uint32_t count, struct checkpoint *checkpoint)
 {
     unsigned verdicts[5] = { 0 };
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < count; i++)
+        r = load_segment(disk, list[i], checkpoint_segment(checkpoint, list[i]), verdicts);
+    if (r < 0)
+        return r;
+    say_removed(disk, verdicts);
+    while (disk->space.count && disk->space.bytes + disk->space.checkpoint_bytes > disk->options.size)
+        segment_retire_oldest(disk);
+    return fill_index(disk, checkpoint);
+}
+
+/* Nothing of ours may be used. */
+static void wipe(struct disk *disk, const uint32_t *list, uint32_t count)
+{
+    char name[24];
+
+    for (uint32_t i = 0; i < count; i++) {
+        segment_name(name, list[i], "segment");
+        (void)unlinkat(disk->dir_fd, name, 0);
+    }
+    (void)unlinkat(disk->dir_fd, "checkpoint", 0);
+}
+
+int recover(struct disk *disk, bool empty, const char **ret_what)
+{
+    struct checkpoint checkpoint;
     uint32_t *list = NULL;
     struct stat info;
     int r = open_directory(disk, ret_what), count;
@@ -386,20 +430,21 @@ int recover(struct disk *disk, bool empty, const char **ret_what)
         return r;
     *ret_what = "reading the directory";
     count = list_segments(disk, &list);
-    for (int i = 0; r == 0 && i < count; i++)
-        r = load_segment(disk, list[i], verdicts);
-    heap_free(list);
-    if (r < 0 || count < 0)
-        return MIN(r, count);
-    say_removed(disk, verdicts);
-    if (empty)
-        wipe(disk);
+    if (count < 0)
+        return count;
+    if (empty) {
+        wipe(disk, list, (uint32_t)count);
+        count = 0;
+    }
     pthread_mutex_lock(&disk->space.lock);
     disk->space.checkpoint_bytes =
         fstatat(disk->dir_fd, "checkpoint", &info, AT_SYMLINK_NOFOLLOW) == 0 ? (uint64_t)info.st_size : 0;
     pthread_mutex_unlock(&disk->space.lock);
-    while (disk->space.count && disk->space.bytes + disk->space.checkpoint_bytes > disk->options.size)
-        segment_retire_oldest(disk);
     *ret_what = "reading segments";
-    return fill_index(disk);
+    (void)checkpoint_open(disk, &checkpoint);
+    disk->next_seq = MAX(disk->next_seq, checkpoint.head.next_seq);
+    r = load_all(disk, list, (uint32_t)count, &checkpoint);
+    checkpoint_close(&checkpoint);
+    heap_free(list);
+    return r;
 }

@@ -299,7 +299,6 @@ static int write_head(struct disk *disk, struct segment *segment)
                                  .seq = segment->seq,
                                  .created_ms = clock_wall_ms(),
                                  .encrypted = disk->crypt != NULL };
-    char bytes[SEGMENT_HEAD];
     int r;
 
     if (getrandom(&head.stamp, sizeof(head.stamp), 0) < 0 || getrandom(head.salt, sizeof(head.salt), 0) < 0)
@@ -312,8 +311,8 @@ static int write_head(struct disk *disk, struct segment *segment)
     }
     segment->stamp = head.stamp;
     segment->encrypted = head.encrypted;
-    segment_head_put(&head, bytes);
-    return file_write(segment->fd, bytes, sizeof(bytes), 0);
+    segment_head_put(&head, segment->head);
+    return file_write(segment->fd, segment->head, sizeof(segment->head), 0);
 }
 
 int segment_create(struct disk *disk, struct segment **ret)
@@ -355,7 +354,7 @@ static uint64_t checkpoint_estimate(struct disk *disk)
     uint64_t objects, live, memory;
 
     disk_index_count(disk->index, &objects, &live, &memory);
-    return objects * SLOT_SIZE + 16384;
+    return objects * SLOT_SIZE + disk->space.count * (uint64_t)(SAVED_SEGMENT + 1) + 16384;
 }
 
 bool space_has_room(struct disk *disk)
