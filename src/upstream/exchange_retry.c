@@ -87,7 +87,7 @@ bool exchange_judge_head(struct exchange *x)
 
     if (failed && x->upstream->options.retry_statuses &&
         (x->request.method == METHOD_GET || x->request.method == METHOD_HEAD) &&
-        exchange_try_again(x, EXCHANGE_CONNECTION_TERMINATED))
+        exchange_try_again(x, EXCHANGE_RESPONSE_INCOMPLETE))
         return true;
     if (failed) {
         exchange_hedge_drop(x);

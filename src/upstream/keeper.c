@@ -37,7 +37,7 @@ struct keeper {
     struct upstream *upstream;
     struct pool *pool;
     struct check checks[UPSTREAM_SERVERS_MAX];
-    struct srv_watch watches[UPSTREAM_SERVERS_MAX];
+    struct srv_watch *watches;
     unsigned watch_count;
     bool checking;
 };
@@ -179,7 +179,9 @@ struct keeper *keeper_new(struct upstream *upstream, struct loop *loop)
 
     if (!k)
         return NULL;
-    if (pool_get(&k->pool, upstream, loop) < 0) {
+    k->watches = heap_zalloc((upstream->srv_count + 1) * sizeof(*k->watches));
+    if (!k->watches || pool_get(&k->pool, upstream, loop) < 0) {
+        heap_free(k->watches);
         heap_free(k);
         return NULL;
     }
@@ -221,5 +223,6 @@ void keeper_free(struct keeper *keeper)
         timer_clear(&keeper->watches[i].timer);
         task_cancel(&keeper->watches[i].task);
     }
+    heap_free(keeper->watches);
     heap_free(keeper);
 }

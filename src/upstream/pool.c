@@ -89,6 +89,7 @@ static void idle_end(struct conn *conn)
     timer_clear(&conn->timer);
     task_cancel(&conn->task);
     conn->idle = false;
+    conn->pool->servers[conn->server].idle_count--;
     pool_count(conn->pool, POOL_IDLE, (uint64_t)-1);
 }
 
@@ -176,7 +177,7 @@ void conn_release(struct conn *conn)
 
     /* Bytes behind the response must not become the answer to the next request; while `readable` is set nobody knows
      * whether there are any. */
-    if (pool_counter(pool, POOL_IDLE) >= options->max_idle ||
+    if (pool->servers[conn->server].idle_count >= options->max_idle ||
         conn->generation !=
             atomic_load_explicit(&pool->upstream->servers[conn->server].generation, memory_order_acquire) ||
         (options->max_requests && conn->requests >= options->max_requests) ||
@@ -188,6 +189,7 @@ void conn_release(struct conn *conn)
     conn->sock.task = &conn->task;
     conn->idle = true;
     list_push_front(&pool->servers[conn->server].idle, &conn->link);
+    pool->servers[conn->server].idle_count++;
     if (options->idle_timeout_ms)
         timer_set(&conn->timer, options->idle_timeout_ms);
     pool_count(pool, POOL_IDLE, 1);

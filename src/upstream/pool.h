@@ -108,6 +108,7 @@ struct pool_server {
     struct node idle;    /* struct conn, the last used first */
     struct node waiting; /* struct pool_place, first come first served */
     uint32_t open;       /* connections, idle ones included */
+    uint32_t idle_count; /* in `idle` */
     uint32_t queued;     /* in `waiting` */
     uint32_t hold_ms;    /* how long an exchange keeps a connection, on average */
     uint32_t generation; /* of the slot: what is kept here belongs to that server */

@@ -33,7 +33,7 @@ struct upstream_options {
     const char *tls_name;     /* sent and checked instead of the server's host; NULL: the host */
     uint32_t max_connections; /* per server and loop; 0: no limit */
     uint32_t max_waiting;     /* exchanges queued for a connection, per loop */
-    uint32_t max_idle;        /* idle keep-alive connections, per loop; 0: no keep-alive */
+    uint32_t max_idle;        /* idle keep-alive connections, per server and loop; 0: no keep-alive */
     uint32_t idle_timeout_ms; /* of an idle connection */
     uint32_t max_requests;    /* per connection; 0: no limit */
     size_t head_max;          /* bytes of a response head */

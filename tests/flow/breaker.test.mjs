@@ -154,6 +154,14 @@ flow('retry_statuses: a 503 of one server is replaced by the other\'s answer', {
     assert.equal(bad.count, 3);
 });
 
+flow('retry_statuses: also on a kept connection, and never at the same server', { upstream: { retry_statuses: true } },
+    async ({ get, origin }) => {
+        origin.answers(pass, { status: 503, headers: pass.headers });
+        assert.equal((await get('/a')).status, 200);
+        assert.equal((await get('/b')).status, 503);
+        assert.equal(origin.count, 2);
+    });
+
 flow('retries: 0, and an empty budget, send nothing twice', { node: false }, async (s) => {
     const bad = await s.startOrigin();
     bad.answers((exchange) => { exchange.reset(); });
