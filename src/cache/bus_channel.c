@@ -51,6 +51,8 @@ static void silence(struct bus *bus)
     struct view args[] = { VIEW("PING") };
 
     timer_clear(&hearing->timer);
+    if (!redis_channel_ready(hearing->channel))
+        return; /* it is connecting again already */
     if (hearing->asked || redis_channel_send(hearing->channel, args, 1) < 0) {
         redis_channel_reset(hearing->channel);
         return;

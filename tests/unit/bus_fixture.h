@@ -19,6 +19,7 @@ enum relay_mode {
     RELAY_HANG,    /* connections stay, nothing moves */
     RELAY_RUBBISH, /* answers are bytes that are no answers */
     RELAY_LOADING, /* every command is answered with an error */
+    RELAY_GARBLE,  /* answers are passed with a byte changed now and then */
 };
 
 #define PAIRS 32
@@ -34,9 +35,15 @@ struct relay {
     _Atomic enum relay_mode mode;
     atomic_uint accepted, pieces; /* pieces: what came from the client while it was not passed on */
     atomic_bool stop;
+    uint64_t random;
     sem_t seen;
     pthread_t thread;
 };
+
+static inline bool passes(enum relay_mode mode)
+{
+    return mode == RELAY_PASS || mode == RELAY_GARBLE;
+}
 
 static inline int dial(const char *path)
 {
@@ -66,9 +73,9 @@ static inline void relay_accept(struct relay *relay)
     while (i < PAIRS && relay->pairs[i].near >= 0)
         i++;
     relay->accepted++;
-    if (fd >= 0 && i < PAIRS && mode == RELAY_PASS)
+    if (fd >= 0 && i < PAIRS && passes(mode))
         far = dial(relay->to->path);
-    if (fd >= 0 && (i == PAIRS || mode == RELAY_CUT || (mode == RELAY_PASS && far < 0))) {
+    if (fd >= 0 && (i == PAIRS || mode == RELAY_CUT || (passes(mode) && far < 0))) {
         close(fd);
         return;
     }
@@ -76,13 +83,29 @@ static inline void relay_accept(struct relay *relay)
     relay->pairs[i].far = far;
 }
 
-static inline bool pass(int from, int to, bool old)
+/* What the relay does to answers on their way. */
+static inline void change(struct relay *relay, char *bytes, size_t len)
 {
-    char bytes[16384], *word;
+    char *word;
+
+    if (relay->old && (word = memmem(bytes, len, "entries-added", 13)))
+        *word = '-';
+    if (relay->mode != RELAY_GARBLE)
+        return;
+    relay->random = relay->random * 6364136223846793005u + 1442695040888963407u;
+    if (relay->random >> 62 == 0) {
+        bytes[(relay->random >> 20) % len] = (char)(relay->random >> 40);
+        relay->pieces++;
+    }
+}
+
+static inline bool pass(struct relay *relay, int from, int to)
+{
+    char bytes[16384];
     ssize_t got = read(from, bytes, sizeof(bytes)), sent = 0;
 
-    if (old && got > 0 && (word = memmem(bytes, (size_t)got, "entries-added", 13)))
-        *word = '-';
+    if (got > 0 && relay)
+        change(relay, bytes, (size_t)got);
     while (got > 0 && sent < got) {
         ssize_t n = send(to, bytes + sent, (size_t)(got - sent), MSG_NOSIGNAL);
 
@@ -114,15 +137,15 @@ static inline void relay_pair(struct relay *relay, int i, bool near, bool far)
 
     if (mode == RELAY_HANG)
         return;
-    if (mode == RELAY_CUT || (mode == RELAY_PASS && relay->pairs[i].far < 0)) {
+    if (mode == RELAY_CUT || (passes(mode) && relay->pairs[i].far < 0)) {
         pair_close(relay, i);
         return;
     }
-    if (mode == RELAY_PASS) {
+    if (passes(mode)) {
         if (near)
-            up = pass(relay->pairs[i].near, relay->pairs[i].far, false);
+            up = pass(NULL, relay->pairs[i].near, relay->pairs[i].far);
         if (far && up)
-            up = pass(relay->pairs[i].far, relay->pairs[i].near, relay->old);
+            up = pass(relay, relay->pairs[i].far, relay->pairs[i].near);
     } else if (near) {
         up = answer(relay, relay->pairs[i].near, mode);
     }
@@ -144,7 +167,7 @@ static inline void *relay_main(void *arg)
             bool watched = mode != RELAY_HANG;
 
             fds[2 + 2 * i] = (struct pollfd){ .fd = watched ? relay->pairs[i].near : -1, .events = POLLIN };
-            fds[3 + 2 * i] = (struct pollfd){ .fd = mode == RELAY_PASS ? relay->pairs[i].far : -1, .events = POLLIN };
+            fds[3 + 2 * i] = (struct pollfd){ .fd = passes(mode) ? relay->pairs[i].far : -1, .events = POLLIN };
         }
         poll(fds, ARRAY_LEN(fds), -1);
         if (fds[0].revents && read(relay->wake[0], &c, 1) == 1) {

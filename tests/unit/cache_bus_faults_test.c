@@ -2,6 +2,8 @@
  * cannot be sent. */
 #include "bus_fixture.h"
 
+#include <sys/resource.h>
+
 /* ---- gaps ---- */
 
 static void trimmed(void **state)
@@ -429,6 +431,82 @@ static void on_off(void **state)
     assert_int_equal(now(A).gaps + now(B).gaps, 0);
 }
 
+static void garbled(void **state)
+{
+    /* Answers with wrong bytes in them, in every place that an answer has: nothing breaks, nothing spins, and the node is back when
+     * the bytes are right. What it was made to believe meanwhile is another matter. */
+    (void)state;
+    NEEDS_SERVER();
+    start_both();
+    B->relay.random = 4711;
+    relay_set(&B->relay, RELAY_GARBLE);
+    for (int i = 0; B->relay.pieces < 150 && i < 3000; i++)
+        publish(i % 2 ? A : B, i % 3 ? "tag one" : "soft url http://h/a", 2);
+    relay_set(&B->relay, RELAY_CUT);
+    asked(1000, "FLUSHALL");
+    relay_set(&B->relay, RELAY_PASS);
+    until(now(B).connected && now(B).caught_up && now(B).queued == 0);
+    publish(A, "tag good", 10000);
+    until(times_applied(B, "tag good") == 1);
+}
+
+/* ---- the state ---- */
+
+static void disk_gone(void **state)
+{
+    /* A node whose state cannot be written applies purges, but does not say so: it may not know them after a restart. After one it
+     * has them, from its file or from the stream. */
+    char path[128], away[136];
+    struct bus_ack ack;
+
+    (void)state;
+    NEEDS_SERVER();
+    start_both();
+    until(publish(A, "tag one", 10000).applied == 2);
+    snprintf(path, sizeof(path), "%s/state", B->dir);
+    snprintf(away, sizeof(away), "%s.away", path);
+    assert_int_equal(rename(path, away), 0);
+    ack = publish(A, "tag two", 300);
+    assert_int_equal(ack.nodes, 2);
+    assert_int_equal(ack.applied, 1);
+    until(times_applied(B, "tag two") == 1);
+    node_stop(B);
+    assert_int_equal(rename(away, path), 0);
+    node_start(B);
+    until(now(B).caught_up);
+    assert_int_equal(times_applied(B, "tag one"), 0);
+    assert_true(marks_bus_at(B->marks, UINT64_MAX) == ack.position);
+}
+
+static void disk_full(void **state)
+{
+    /* The state loses writes and then takes some again: a mark may be among what was lost, so after a restart everything older is
+     * stale. */
+    struct rlimit limit, none;
+    struct state_stats stats;
+
+    (void)state;
+    NEEDS_SERVER();
+    start_both();
+    until(publish(A, "tag one", 10000).applied == 2);
+    getrlimit(RLIMIT_FSIZE, &limit);
+    none = (struct rlimit){ 0, limit.rlim_max };
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &none);
+    publish(A, "tag two", 100);
+    do
+        state_stats(B->state, &stats);
+    while (stats.errors == 0 && usleep(1000) == 0);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    until(publish(A, "tag three", 10000).applied == 2);
+    until(publish(A, "tag four", 10000).applied == 2);
+    node_stop(B);
+    node_start(B);
+    until(now(B).caught_up);
+    assert_int_equal(now(B).gaps, 1);
+    assert_int_equal(times_applied(B, "soft all"), 1);
+}
+
 /* ---- a cluster ---- */
 
 static void in_a_cluster(void **state)
@@ -472,6 +550,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(mad_and_loading, open_all, close_all),
         cmocka_unit_test_setup_teardown(another_type, open_all, close_all),
         cmocka_unit_test_setup_teardown(on_off, open_all, close_all),
+        cmocka_unit_test_setup_teardown(garbled, open_all, close_all),
+        cmocka_unit_test_setup_teardown(disk_gone, open_all, close_all),
+        cmocka_unit_test_setup_teardown(disk_full, open_all, close_all),
         cmocka_unit_test_setup_teardown(in_a_cluster, open_all, close_all),
     };
 

@@ -239,6 +239,7 @@ static void from_any_loop(void **state)
     /* Another loop than the bus's may publish: waiting, with nobody waiting, and leaving before the answer; the purge goes out
      * in each case. */
     struct sender sender = { .wait_ms = 10000 }, left;
+    int result;
 
     (void)state;
     NEEDS_SERVER();
@@ -259,7 +260,8 @@ static void from_any_loop(void **state)
     send_begin(&left, A, "tag last", 60000);
     until(times_applied(A, "tag last") == 1);
     on_node(A, bus_down, A);
-    assert_int_equal(send_end(&left).result, 0);
+    result = send_end(&left).result; /* it may not have heard of the entry on its own connection */
+    assert_true(result == 0 || result == -ENOTCONN);
 }
 
 #define CROWD 300
