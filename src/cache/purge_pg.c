@@ -98,12 +98,25 @@ void purge_pg_done(struct purge_pg_done *done, int result)
     pthread_mutex_unlock(&pg->lock);
 }
 
+/* Whoever stopped us does not expect calls any more. */
+static bool is_stopping(struct purge_pg *pg)
+{
+    bool stopping;
+
+    pthread_mutex_lock(&pg->lock);
+    stopping = pg->stopping;
+    pthread_mutex_unlock(&pg->lock);
+    return stopping;
+}
+
 static void hand_out(struct loop *loop, struct message *message)
 {
     struct purge_pg_done *batch = CONTAINER_OF(message, struct purge_pg_done, message);
     const struct purge_pg_options *options = &batch->pg->options;
 
     (void)loop;
+    if (is_stopping(batch->pg))
+        return;
     for (unsigned i = 0; i < batch->count; i++)
         options->apply(options->arg, &batch->events[i], batch);
     purge_pg_done(batch, 0);
@@ -407,6 +420,8 @@ static void on_caught_up(struct loop *loop, struct message *message)
 
     (void)loop;
     atomic_store(&pg->caught_up_posted, false);
+    if (is_stopping(pg))
+        return;
     if (pg->options.caught_up)
         pg->options.caught_up(pg->options.arg);
     log_info("purge: PostgreSQL: listening, nothing is missed");

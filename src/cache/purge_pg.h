@@ -30,8 +30,8 @@ struct purge_pg_options { /* texts are copied */
 
 /* Checks the options and starts the thread; the server need not be there. 0, -ENOMEM, -EINVAL with the reason appended. */
 int purge_pg_new(const struct purge_pg_options *options, struct purge_pg **ret, struct text *reason);
-/* Stops and joins the thread; what is under way is given up (and done again after the next start). Any thread but `loop`'s
- * while a host name is being looked up, if that must not wait. */
+/* Stops and joins the thread; what is under way is given up (and done again after the next start). On the loop's own thread:
+ * nothing is called any more from then on. While the thread looks up a host name this waits for the resolver. */
 void purge_pg_stop(struct purge_pg *pg);
 /* After purge_pg_stop(), when `loop` runs no more and no purge_pg_done() is to come. NULL is fine. */
 void purge_pg_free(struct purge_pg *pg);

@@ -722,6 +722,46 @@ static void killed_listener_skips_nothing(void **state)
     assert_int_equal(times_seen("soft all"), 0);
 }
 
+static void end_loop(struct loop *loop, struct message *message)
+{
+    (void)message;
+    loop_stop(loop);
+}
+
+/* On the loop: stops the listener whose batch waits behind this message. */
+static void stop_here(struct loop *loop, struct message *message)
+{
+    static struct message end = { .handle = end_loop };
+
+    (void)message;
+    while (stats_now().reads < reads_wanted)
+        usleep(1000);
+    put_tag("too-late");
+    usleep(50000); /* most likely it is posted by now; either way nothing may be called */
+    purge_pg_stop(here.listener);
+    loop_post(loop, &end); /* behind the batch */
+}
+
+static void nothing_is_called_after_stop(void **state)
+{
+    /* A batch that is posted when the loop's thread stops the listener is not handed out; the next start has it. */
+    struct message stop = { .handle = stop_here };
+
+    NEED_PG();
+    start_settled();
+    forget_seen();
+    reads_wanted = stats_now().reads + 1;
+    loop_post(here.loop, &stop);
+    pthread_join(here.thread, NULL);
+    assert_int_equal(here.count, 0);
+    purge_pg_free(here.listener);
+    loop_free(here.loop);
+    state_close(here.state);
+    start_listener();
+    wait_seen("tag too-late");
+    assert_int_equal(times_seen("soft all"), 0);
+}
+
 static void options_are_checked(void **state)
 {
     /* What can never work is refused at once, and the reason shows no part of the password. */
@@ -775,6 +815,7 @@ int main(void)
         TEST(restored_database_is_a_gap),
         TEST(promoted_standby_is_a_gap),
         TEST(unsynced_numbers_are_given_again),
+        TEST(nothing_is_called_after_stop),
         TEST(killed_listener_skips_nothing),
     };
 
