@@ -29,7 +29,7 @@ struct bus_options { /* everything borrowed */
     void *arg;
 };
 
-/* Reads the durable values (blocks a moment). 0, -ENOMEM, -EIO. */
+/* Reads the durable values (blocks a moment); the marks have been restored before. 0, -ENOMEM, -EIO. */
 int bus_new(const struct bus_options *options, struct bus **ret);
 /* On its loop's thread: connects, catches up, follows. */
 void bus_start(struct bus *bus);

@@ -466,7 +466,7 @@ static void disk_gone(void **state)
     snprintf(path, sizeof(path), "%s/state", B->dir);
     snprintf(away, sizeof(away), "%s.away", path);
     assert_int_equal(rename(path, away), 0);
-    ack = publish(A, "tag two", 300);
+    ack = publish(A, "tag two", 1000);
     assert_int_equal(ack.nodes, 2);
     assert_int_equal(ack.applied, 1);
     until(times_applied(B, "tag two") == 1);
