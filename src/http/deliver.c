@@ -18,38 +18,30 @@ void deliver_push(struct delivery *d, struct view v)
         d->segments[d->count++] = (struct iovec){ .iov_base = (char *)(uintptr_t)v.ptr, .iov_len = v.len };
 }
 
-enum flow deliver_flush(struct req *r)
+/* The client takes nothing now. */
+static enum flow wait_for_room(struct req *r)
+{
+    /* A wake for another reason is no progress: the client's time goes on running. */
+    if (r->write_stalled)
+        r->timer_chosen = true;
+    else
+        req_set_timer(r, r->config->limits.write_timeout_ms);
+    r->write_stalled = true;
+    return FLOW_WAIT;
+}
+
+static enum flow cut(struct req *r)
+{
+    r->broken = true;
+    r->step = STEP_FINISH;
+    return FLOW_DONE;
+}
+
+/* Everything queued has left. */
+static void flushed(struct req *r)
 {
     struct delivery *d = &r->out;
 
-    while (d->at < d->count) {
-        ssize_t sent = sock_writev(req_sock(r), d->segments + d->at, (int)(d->count - d->at), false);
-        size_t left;
-
-        if (sent == -EAGAIN) {
-            /* A wake for another reason is no progress: the client's time goes on running. */
-            if (r->write_stalled)
-                r->timer_chosen = true;
-            else
-                req_set_timer(r, r->config->limits.write_timeout_ms);
-            r->write_stalled = true;
-            return FLOW_WAIT;
-        }
-        r->write_stalled = false;
-        if (sent < 0) {
-            r->broken = true;
-            r->step = STEP_FINISH;
-            return FLOW_DONE;
-        }
-        r->bytes_out += (uint64_t)sent;
-        left = (size_t)sent;
-        while (d->at < d->count && left >= d->segments[d->at].iov_len)
-            left -= d->segments[d->at++].iov_len;
-        if (left) {
-            d->segments[d->at].iov_base = (char *)d->segments[d->at].iov_base + left;
-            d->segments[d->at].iov_len -= left;
-        }
-    }
     if (d->queued_body && r->object) {
         if (!r->object->external)
             object_advance(r->object, &d->cursor, d->queued_body);
@@ -59,6 +51,40 @@ enum flow deliver_flush(struct req *r)
         d->queued_body = 0;
     }
     d->at = d->count = 0;
+}
+
+enum flow deliver_flush(struct req *r)
+{
+    struct delivery *d = &r->out;
+    int sent_file;
+
+    while (d->at < d->count) {
+        ssize_t sent = sock_writev(req_sock(r), d->segments + d->at, (int)(d->count - d->at), d->file_left > 0);
+        size_t left;
+
+        if (sent == -EAGAIN)
+            return wait_for_room(r);
+        r->write_stalled = false;
+        if (sent < 0)
+            return cut(r);
+        r->bytes_out += (uint64_t)sent;
+        left = (size_t)sent;
+        while (d->at < d->count && left >= d->segments[d->at].iov_len)
+            left -= d->segments[d->at++].iov_len;
+        if (left) {
+            d->segments[d->at].iov_base = (char *)d->segments[d->at].iov_base + left;
+            d->segments[d->at].iov_len -= left;
+        }
+    }
+    if (d->file_left) {
+        uint64_t before = d->file_left;
+
+        sent_file = deliver_disk_send(r);
+        r->write_stalled = r->write_stalled && d->file_left == before;
+        if (sent_file < 0)
+            return sent_file == -EAGAIN ? wait_for_room(r) : cut(r);
+    }
+    flushed(r);
     return FLOW_CONTINUE;
 }
 
@@ -307,7 +333,7 @@ static enum flow deliver_gone(struct req *r)
     r->object_held = r->from_cache = false;
     r->object = r->raised.object = r->stored = NULL;
     r->reader = NULL;
-    r->no_collapse = true;
+    r->no_collapse = r->climbed; /* it may have moved: then the disk knows where to */
     r->step = STEP_LOOKUP;
     return FLOW_CONTINUE;
 }
@@ -400,7 +426,10 @@ static enum more queue_runs(struct req *r, struct part *part)
 
         if (got <= 0)
             return got == -EAGAIN ? MORE_LATER : got < 0 ? MORE_BROKEN : MORE_END;
-        runs[0] = (struct iovec){ .iov_base = (char *)(uintptr_t)run.ptr, .iov_len = (size_t)got };
+        d->queued_body = (uint64_t)got;
+        if (run.len == 0)
+            return MORE_QUEUED;
+        runs[0] = (struct iovec){ .iov_base = (char *)(uintptr_t)run.ptr, .iov_len = run.len };
         count = 1;
     } else {
         object_seek(r->object, &d->cursor, offset);
@@ -468,7 +497,7 @@ enum flow step_deliver(struct req *r)
         /* Head and first body bytes leave in one write. */
         enum more more = r->out.queued_body ? MORE_QUEUED : r->object ? queue_more(r) : MORE_END;
 
-        if (r->out.count == 0) {
+        if (r->out.count == 0 && r->out.file_left == 0) {
             if (more == MORE_LATER)
                 return wait_uploading(r);
             r->broken = r->broken || more == MORE_BROKEN;

@@ -39,7 +39,10 @@ struct part {
 struct delivery {
     struct iovec segments[DELIVERY_SEGMENTS]; /* borrowed; what is queued and not yet written */
     unsigned at, count;
-    uint64_t queued_body; /* object bytes among the segments */
+    uint64_t queued_body; /* object bytes among the segments, and in the file */
+    int file;             /* after the segments: this much of a file's page cache */
+    off_t file_at;
+    uint64_t file_left;
     struct object_cursor cursor;
     enum http_body framing;
     struct part *parts;
@@ -197,8 +200,11 @@ enum flow deliver_object(struct req *r);
 /* deliver_disk.c: bodies that lie on disk */
 /* 0: it can be read; -ESTALE: it is not there any more. */
 int deliver_disk_open(struct req *r);
-/* As queue_runs() in deliver.c has it: > 0 bytes at `offset` of the body; -EAGAIN: later; -EIO: broken. */
+/* As queue_runs() in deliver.c has it: > 0 bytes at `offset` of the body, in *ret or, with that empty, queued as a piece of a file;
+ * -EAGAIN: later; -EIO: broken. */
 ssize_t deliver_disk_read(struct req *r, uint64_t offset, uint64_t max, struct view *ret);
+/* Sends the piece of a file that is queued. 0: all of it; -EAGAIN; other -errno: the connection is dead. */
+int deliver_disk_send(struct req *r);
 
 /* upload.c */
 /* Moves request body bytes to the origin. FLOW_CONTINUE: nothing (more) to move now; FLOW_DONE: the request must end

@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 static void sock_ready(struct io *io, unsigned events)
@@ -248,6 +249,28 @@ ssize_t sock_writev(struct sock *sock, const struct iovec *iov, int count, bool 
         if (sent < 0)
             sent = -errno;
     }
+    if (sent == -EAGAIN)
+        sock->writable = false;
+    else if (sent < 0)
+        sock->error = (int)-sent;
+    return sent;
+}
+
+ssize_t sock_sendfile(struct sock *sock, int fd, off_t at, size_t len)
+{
+    ssize_t sent;
+
+    if (sock->error)
+        return -sock->error;
+    if (sock->tls)
+        return -EOPNOTSUPP;
+    if (!sock->writable)
+        return -EAGAIN;
+    do {
+        sent = sendfile(sock->io.fd, fd, &at, len);
+    } while (sent < 0 && errno == EINTR);
+    if (sent <= 0)
+        sent = sent < 0 ? -errno : -EIO;
     if (sent == -EAGAIN)
         sock->writable = false;
     else if (sent < 0)

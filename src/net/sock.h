@@ -60,5 +60,7 @@ void sock_block_free(struct loop *loop, char *block, uint32_t cap);
 /* Writes what it can. >0: bytes. -EAGAIN: the task will be woken. Other -errno: dead. `more`: the caller will write again at
  * once (MSG_MORE). */
 ssize_t sock_writev(struct sock *sock, const struct iovec *iov, int count, bool more);
+/* The same from a file's page cache; TLS socks cannot: -EOPNOTSUPP. The file ends early: -EIO, and the sock is dead. */
+ssize_t sock_sendfile(struct sock *sock, int fd, off_t at, size_t len);
 /* Half-close after everything was written. */
 void sock_shutdown_write(struct sock *sock);

@@ -68,6 +68,10 @@ int disk_stream_open(struct disk *disk, struct object *object, struct task *task
 /* Up to `max` (> 0) verified bytes at `offset` (< body_len) of the body, borrowed until the next call. > 0; -EAGAIN: the task
  * is woken; -EIO: the bytes are not what was written. Reads ahead while offsets follow each other. */
 ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max, struct view *ret);
+/* Bytes at `offset` that were verified before, since the body was found, and are in the page cache: to be sent with sendfile()
+ * from *ret_fd at *ret_at, which stay good until the next call on the stream, whatever happens to the tier. > 0: how many; 0: none
+ * that way, see disk_stream_read(). */
+ssize_t disk_stream_span(struct disk_stream *stream, uint64_t offset, size_t max, int *ret_fd, off_t *ret_at);
 void disk_stream_close(struct disk_stream *stream);
 
 /* ---- writing ---- */

@@ -100,6 +100,8 @@ struct disk_body {
     uint64_t key[2]; /* of the entry it was read for */
     uint64_t id, len;
     uint32_t count;
+    /* A bit for each block that was verified since the body was found: those may be sent straight from the page cache. */
+    _Atomic uint64_t *verified;
     struct disk_extent extents[];
 };
 
@@ -327,6 +329,9 @@ void keeper_kick(struct disk *disk);
 int decode_record(struct disk *disk, const struct segment *segment, const struct disk_slot *slot, const uint64_t *key,
                   char *bytes, size_t len, struct record *ret, struct view *ret_payload, size_t *ret_size);
 struct disk_body *disk_body_of(const struct object *object);
+/* Notes that these blocks of the body are what was written. */
+void disk_body_verified(struct disk_body *body, uint32_t block, uint32_t count);
+bool disk_body_is_verified(const struct disk_body *body, uint32_t block);
 struct disk_body *disk_body_new(uint64_t id, uint64_t len, uint32_t count) must_use;
 /* The list of an entry's extents, whose segments are all there. 0, -EBADMSG, -ESTALE, -ENOMEM. */
 int body_from_list(struct disk *disk, const struct record *record, struct view bytes, struct disk_body **ret);

@@ -34,13 +34,30 @@ static void body_release(struct object_external *external)
 
 struct disk_body *disk_body_new(uint64_t id, uint64_t len, uint32_t count)
 {
-    struct disk_body *body = heap_alloc(sizeof(*body) + count * sizeof(body->extents[0]));
+    size_t fixed = sizeof(struct disk_body) + count * sizeof(struct disk_extent), words = len / BLOCK_SIZE / 64 + 1;
+    size_t bits_at = (fixed + 7) & ~(size_t)7;
+    struct disk_body *body = heap_zalloc(bits_at + words * sizeof(*body->verified));
 
     if (!body)
         return NULL;
-    *body = (struct disk_body){ .base.release = body_release, .id = id, .len = len, .count = count };
+    body->base.release = body_release;
+    body->id = id;
+    body->len = len;
+    body->count = count;
+    body->verified = (_Atomic uint64_t *)(void *)((char *)body + bits_at);
     atomic_init(&body->base.refs, 1);
     return body;
+}
+
+void disk_body_verified(struct disk_body *body, uint32_t block, uint32_t count)
+{
+    for (uint32_t i = block; i < block + count; i++)
+        atomic_fetch_or_explicit(&body->verified[i / 64], (uint64_t)1 << i % 64, memory_order_relaxed);
+}
+
+bool disk_body_is_verified(const struct disk_body *body, uint32_t block)
+{
+    return atomic_load_explicit(&body->verified[block / 64], memory_order_relaxed) >> block % 64 & 1;
 }
 
 struct disk_body *disk_body_of(const struct object *object)

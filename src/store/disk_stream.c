@@ -25,6 +25,7 @@ struct disk_stream {
     bool busy, closed;
     bool sequential;
     int error;
+    struct segment *sending;      /* its descriptor is in use by the caller of disk_stream_span() */
     uint32_t extent, from, count; /* of the job: blocks [from, from + count) of an extent */
     struct segment *segments[];   /* one pin for each extent */
 };
@@ -102,6 +103,13 @@ int read_blocks(struct disk *disk, struct segment *segment, const struct disk_bo
 
 /* ---- streams ---- */
 
+static void end_span(struct disk_stream *stream)
+{
+    if (stream->sending)
+        segment_done(stream->disk, stream->sending);
+    stream->sending = NULL;
+}
+
 static void stream_free(struct disk_stream *stream)
 {
     object_unref(stream->object);
@@ -175,6 +183,7 @@ static void stream_run(struct work *work)
 
 static void close_now(struct disk_stream *stream)
 {
+    end_span(stream);
     unpin_all(stream, stream->body->count);
     stream_free(stream);
 }
@@ -182,7 +191,10 @@ static void close_now(struct disk_stream *stream)
 /* What is in the buffer now. */
 static void loaded(struct disk_stream *stream)
 {
-    stream->at = (uint64_t)(stream->body->extents[stream->extent].block + stream->from) * BLOCK_SIZE;
+    uint32_t block = stream->body->extents[stream->extent].block + stream->from;
+
+    disk_body_verified(stream->body, block, stream->count);
+    stream->at = (uint64_t)block * BLOCK_SIZE;
     stream->len = (size_t)MIN(stream->count * BLOCK_SIZE, stream->body->len - stream->at);
 }
 
@@ -223,12 +235,10 @@ static void stream_abandon(struct disk_job *job)
         close_now(stream);
 }
 
-/* Which blocks to read for `offset`: whole ones, of one extent. */
-static void plan(struct disk_stream *stream, uint64_t offset, size_t max)
+/* The extent that holds a block. */
+static uint32_t find_extent(const struct disk_body *body, uint32_t block)
 {
-    const struct disk_body *body = stream->body;
-    uint32_t block = (uint32_t)(offset / BLOCK_SIZE), low = 0, high = body->count - 1, want;
-    const struct disk_extent *extent;
+    uint32_t low = 0, high = body->count - 1;
 
     while (low < high) {
         uint32_t middle = low + (high - low + 1) / 2;
@@ -238,7 +248,15 @@ static void plan(struct disk_stream *stream, uint64_t offset, size_t max)
         else
             high = middle - 1;
     }
-    extent = &body->extents[low];
+    return low;
+}
+
+/* Which blocks to read for `offset`: whole ones, of one extent. */
+static void plan(struct disk_stream *stream, uint64_t offset, size_t max)
+{
+    uint32_t block = (uint32_t)(offset / BLOCK_SIZE), low = find_extent(stream->body, block), want;
+    const struct disk_extent *extent = &stream->body->extents[low];
+
     stream->sequential = offset == 0 || (stream->len && offset == stream->at + stream->len);
     want = (uint32_t)((offset % BLOCK_SIZE + MIN(max, WINDOW_BLOCKS * BLOCK_SIZE) + BLOCK_SIZE - 1) / BLOCK_SIZE);
     stream->extent = low;
@@ -279,6 +297,45 @@ ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max
     *ret =
         view_first(view_make(stream->buffer + (offset - stream->at), (size_t)(stream->at + stream->len - offset)), max);
     return (ssize_t)ret->len;
+}
+
+/* Is this byte in the page cache? */
+static bool is_resident(int fd, off_t at)
+{
+    char byte;
+    struct iovec iov = { .iov_base = &byte, .iov_len = 1 };
+
+    return preadv2(fd, &iov, 1, at, RWF_NOWAIT) == 1;
+}
+
+ssize_t disk_stream_span(struct disk_stream *stream, uint64_t offset, size_t max, int *ret_fd, off_t *ret_at)
+{
+    const struct disk_body *body = stream->body;
+    uint32_t block = (uint32_t)(offset / BLOCK_SIZE), low = find_extent(body, block), end;
+    const struct disk_extent *extent = &body->extents[low];
+    struct segment *segment = stream->segments[low];
+    off_t payload = (off_t)(extent->offset + RECORD_HEAD + EXTENT_HEAD + extent_table(extent->blocks, false));
+    off_t first = payload + (off_t)((block - extent->block) * BLOCK_SIZE);
+    int fd;
+
+    CHECK(offset < body->len && max > 0);
+    end_span(stream);
+    if (stream->busy || segment->encrypted || !disk_body_is_verified(body, block))
+        return 0;
+    fd = segment_use(stream->disk, segment, false);
+    if (fd < 0)
+        return 0;
+    for (end = block; end < extent->block + extent->blocks && (uint64_t)end * BLOCK_SIZE < offset + max; end++)
+        if (!disk_body_is_verified(body, end) || !is_resident(fd, first + (off_t)((end - block) * BLOCK_SIZE)))
+            break;
+    if (end == block) {
+        segment_done(stream->disk, segment);
+        return 0;
+    }
+    stream->sending = segment;
+    *ret_fd = fd;
+    *ret_at = first + (off_t)(offset % BLOCK_SIZE);
+    return (ssize_t)MIN(MIN((uint64_t)end * BLOCK_SIZE, body->len) - offset, (uint64_t)max);
 }
 
 void disk_stream_close(struct disk_stream *stream)
