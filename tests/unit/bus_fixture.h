@@ -240,7 +240,8 @@ struct testnode {
     char dir[64], name[16];
     struct relay relay;
     bool durable;
-    uint16_t port; /* of a server without a relay between */
+    uint16_t port;    /* of a server without a relay between */
+    const char *user; /* and password; NULL: none */
     uint32_t stream_max, doubt_ms;
     /* of one run */
     struct loop *loop;
@@ -330,6 +331,7 @@ static inline void node_open(struct testnode *node)
     struct redis_options options = { .path = view_str(node->relay.path), .connect_timeout_ms = 300 };
     struct bus_options bus;
 
+    options.user = options.password = view_str(node->user);
     if (node->port)
         options = (struct redis_options){ .host = VIEW("127.0.0.1"), .port = node->port };
     snprintf(path, sizeof(path), "%s/state", node->dir);

@@ -294,6 +294,36 @@ static void many_at_once(void **state)
         assert_true(A->list[i].bus > A->list[i - 1].bus);
 }
 
+#define ALLOWED \
+    "'~t:{eu}:*' +hello +auth +select +time +ping +set +get '+xinfo|stream' +xread +xadd +hset +hgetall +hdel"
+
+static void little_allowed(void **state)
+{
+    /* A user of the server who may do just what the documentation lists is refused nothing; one who may not listen on the channel still
+     * has the stream. */
+    char command[512];
+
+    (void)state;
+    NEEDS_SERVER();
+    snprintf(command, sizeof(command),
+             "redis-cli -s %s ACL SETUSER a on '>a' " ALLOWED " '&purges' +subscribe >/dev/null", server.path);
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof(command), "redis-cli -s %s ACL SETUSER b on '>b' " ALLOWED " >/dev/null", server.path);
+    assert_int_equal(system(command), 0);
+    A->user = "a";
+    B->user = "b";
+    node_start(A);
+    until(now(A).caught_up);
+    until(publish(A, "tag one", 10000).applied == 1);
+    until(asked(1000, "PUBLISH purges all").integer == 1);
+    until(times_applied(A, "all") == 1);
+    node_stop(A);
+    until(asked(1000, "HLEN t:{eu}:nodes").integer == 0);
+    assert_int_equal(asked(1000, "ACL LOG").items, 0);
+    start_both();
+    until(publish(B, "tag two", 10000).applied == 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(not_all_answer, open_all, close_all),
         cmocka_unit_test_setup_teardown(from_any_loop, open_all, close_all),
         cmocka_unit_test_setup_teardown(many_at_once, open_all, close_all),
+        cmocka_unit_test_setup_teardown(little_allowed, open_all, close_all),
     };
 
     signal(SIGPIPE, SIG_IGN);
