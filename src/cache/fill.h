@@ -125,6 +125,7 @@ struct fill_view {
     enum why why;          /* why it is not stored, WHY_NONE when it is */
     uint16_t status;       /* the origin's, 0 without a response (304 when freshened) */
     unsigned interims;     /* 1xx heads so far */
+    bool doomed;           /* a purge or a write concerns it: nobody else will get it */
     bool behind;           /* the parent's answer may predate a purge that is known here: it was not used */
 };
 void fill_look(struct fill_reader *reader, struct fill_view *ret);

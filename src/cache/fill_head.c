@@ -432,9 +432,8 @@ static void open_object(struct fill *fill, const struct http_response *response,
             undecidable(fill, EXCHANGE_INTERNAL);
             return;
         }
-        /* The origin's word, by way of a parent that still has to hear of the purge: for who asked, not to be kept. */
-        atomic_fetch_or(&object->flags, OBJECT_TRANSIENT);
-        why = WHY_PURGED;
+        /* The origin's word, by way of a parent that still has to hear of the purge: for those who asked, not to be kept. */
+        atomic_store(&fill->doomed, true);
     }
     if (why != WHY_NONE)
         mark_pass(fill, why);

@@ -297,6 +297,7 @@ void fill_look(struct fill_reader *reader, struct fill_view *ret)
         .why = fill->why,
         .status = fill->status,
         .interims = fill->interim_count,
+        .doomed = atomic_load(&fill->doomed),
         .behind = fill->behind,
     };
     pthread_mutex_unlock(&fill->lock);

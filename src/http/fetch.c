@@ -228,15 +228,17 @@ static enum flow settle_object(struct req *r, const struct fill_view *look)
     r->object = look->object;
     r->fwd_status = look->status;
     r->now_ms = loop_wall_ms(r->hl->loop);
-    r->stored_flag = look->outcome == FILL_STORING;
+    r->stored_flag = look->outcome == FILL_STORING && !look->doomed;
     r->outcome = r->collapsed ? OUTCOME_COLLAPSED : look->outcome == FILL_STORING ? OUTCOME_MISS : OUTCOME_BYPASS;
     /* Why it was not kept says more than "a miss"; not for a HEAD, which is never kept, and not over a reason to bypass. */
     if (look->outcome == FILL_PASSING && look->why != WHY_NONE && look->why != WHY_METHOD && r->why != WHY_METHOD &&
         r->why != WHY_PASS_MARKER && r->why != WHY_BYPASS_ROUTE)
         r->why = look->why;
+    if (look->doomed)
+        r->why = WHY_PURGED;
     if (look->outcome == FILL_FRESHENED) {
         r->outcome = OUTCOME_REVALIDATED;
-        r->stored_flag = true;
+        r->stored_flag = !look->doomed;
     }
     return deliver_object(r);
 }
@@ -279,8 +281,8 @@ static bool try_elsewhere(struct req *r, const struct fill_view *look)
         return false;
     if (fallback->upstream && fetch_hop(r) != fallback)
         r->fell_back = true;
-    else if (look->behind && !r->insists)
-        r->insists = true;
+    else if (look->behind)
+        r->insists = true; /* again, when it joined somebody who did not */
     else
         return false;
     return true;

@@ -106,7 +106,8 @@ void head_fields(struct req *r, struct text *t)
 {
     const struct route *route = r->route;
 
-    if (r->object && (r->from_cache || r->stored_flag)) {
+    /* The origin's own goes along with what is only passed on. */
+    if (r->object && (r->from_cache || r->stored_flag || !(r->object->flags & OBJECT_TRANSIENT))) {
         text_lit(t, "Age: ");
         text_i64(t, object_age_ms(&r->object->times, r->now_ms) / 1000);
         text_lit(t, "\r\n");
