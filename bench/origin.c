@@ -1,6 +1,9 @@
-/* An origin that answers every URL with the same cacheable body, at once or after a delay.
+/* An origin that answers every URL with a cacheable body, at once, after a delay, or never.
  *
- *   origin PORT BODY_BYTES DELAY_MS
+ *   origin PORT BODY_BYTES[-MOST] DELAY_MS [FIELD ...]
+ *
+ * With MOST the length depends on the URL: any from BODY_BYTES to MOST. DELAY_MS -1: accepts, reads, and says nothing. A FIELD
+ * (`Cache-Tag: shop`) is part of every head; `%s` in it becomes the target's first segment. FIELD `Cache-Control: ...` replaces ours.
  *
  * A head ends at an empty line, requests have no bodies, and the delay is the same for all: answers leave in the order in
  * which requests came, so one ring is the whole timer queue. GET /-/count answers the number of other requests so far. */
@@ -21,6 +24,7 @@
 #define FDS_MAX 65536
 #define EVENTS_MAX 256
 #define HEAD_MAX 4096
+#define HEAD_ROOM 2048
 #define PENDING_MAX 65536
 
 /* What of a request head has arrived; a request in flight is remembered by its connection and that one's generation. */
@@ -33,14 +37,17 @@ struct conn {
 struct pending {
     int fd;
     unsigned generation;
+    size_t body_len;
+    char segment[24];
     int64_t due_ms;
 };
 
 static struct conn conns[FDS_MAX];
 static struct pending ring[PENDING_MAX];
 static unsigned ring_first, ring_end;
-static char *response;
-static size_t response_len;
+static char *room; /* for the longest answer: a head is written so that it ends where the body begins */
+static size_t body_least, body_most;
+static char **fields;
 static int delay_ms;
 static unsigned long requests;
 
@@ -77,8 +84,60 @@ static void send_all(int fd, const char *bytes, size_t len)
     }
 }
 
+static size_t body_of(const char *target, size_t len)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ (unsigned char)target[i]) * 0x100000001b3u;
+    }
+    hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
+    return body_least + (size_t)((hash ^ hash >> 33) % (body_most - body_least + 1));
+}
+
+static void put(char *head, size_t *len, const char *text, size_t n)
+{
+    if (*len + n < HEAD_ROOM) {
+        memcpy(head + *len, text, n);
+        *len += n;
+    }
+}
+
+static void respond(int fd, const struct pending *p)
+{
+    char head[HEAD_ROOM];
+    bool own_control = false;
+    size_t len;
+
+    len = (size_t)snprintf(head, sizeof(head),
+                           "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: application/octet-stream\r\n"
+                           "Content-Length: %zu\r\n",
+                           p->body_len);
+    for (char **field = fields; *field != NULL; field++) {
+        const char *hole = strstr(*field, "%s");
+
+        own_control = own_control || strncasecmp(*field, "cache-control:", 14) == 0;
+        if (hole != NULL) {
+            put(head, &len, *field, (size_t)(hole - *field));
+            put(head, &len, p->segment, strlen(p->segment));
+            put(head, &len, hole + 2, strlen(hole + 2));
+        } else {
+            put(head, &len, *field, strlen(*field));
+        }
+        put(head, &len, "\r\n", 2);
+    }
+    if (!own_control) {
+        put(head, &len, "Cache-Control: max-age=86400\r\n", 30);
+    }
+    put(head, &len, "\r\n", 2);
+    memcpy(room + HEAD_ROOM - len, head, len);
+    send_all(fd, room + HEAD_ROOM - len, len + p->body_len);
+}
+
 static void answer(int fd, const char *head)
 {
+    struct pending p = { .fd = fd, .generation = conns[fd].generation };
+    const char *target = head + 4;
     char text[256];
     int len;
 
@@ -90,12 +149,14 @@ static void answer(int fd, const char *head)
         return;
     }
     requests++;
-    if (delay_ms == 0 || ring_end - ring_first == PENDING_MAX) {
-        send_all(fd, response, response_len);
-        return;
+    p.body_len = body_of(target, strcspn(target, " "));
+    snprintf(p.segment, sizeof(p.segment), "%.*s", (int)strcspn(target + 1, "/ "), target + 1);
+    if (delay_ms == 0) {
+        respond(fd, &p);
+    } else if (delay_ms > 0 && ring_end - ring_first < PENDING_MAX) {
+        p.due_ms = now_ms() + delay_ms;
+        ring[ring_end++ % PENDING_MAX] = p;
     }
-    ring[ring_end++ % PENDING_MAX] =
-        (struct pending){ .fd = fd, .generation = conns[fd].generation, .due_ms = now_ms() + delay_ms };
 }
 
 static void receive(int fd)
@@ -154,7 +215,7 @@ static int send_due(void)
             return (int)wait;
         }
         if (conns[p->fd].head != NULL && conns[p->fd].generation == p->generation) {
-            send_all(p->fd, response, response_len);
+            respond(p->fd, p);
         }
         ring_first++;
     }
@@ -176,39 +237,27 @@ static int listen_on(uint16_t port)
     return fd;
 }
 
-static bool make_response(size_t body_len)
-{
-    size_t room = body_len + 512;
-    int len;
-
-    response = malloc(room);
-    if (response == NULL) {
-        return false;
-    }
-    len = snprintf(response, room,
-                   "HTTP/1.1 200 OK\r\nServer: origin\r\nContent-Type: application/octet-stream\r\n"
-                   "Content-Length: %zu\r\nCache-Control: max-age=86400\r\n\r\n",
-                   body_len);
-    memset(response + len, 'x', body_len);
-    response_len = (size_t)len + body_len;
-    return true;
-}
-
 int main(int argc, char **argv)
 {
     struct epoll_event events[EVENTS_MAX];
     struct rlimit files = { FDS_MAX, FDS_MAX };
     struct epoll_event event = { .events = EPOLLIN };
     int epoll, listener, n;
+    char *most;
 
-    if (argc != 4) {
-        fprintf(stderr, "usage: origin PORT BODY_BYTES DELAY_MS\n");
+    if (argc < 4) {
+        fprintf(stderr, "usage: origin PORT BODY_BYTES[-MOST] DELAY_MS [FIELD ...]\n");
         return 2;
     }
     setrlimit(RLIMIT_NOFILE, &files);
-    if (!make_response(strtoul(argv[2], NULL, 10))) {
+    body_least = strtoul(argv[2], &most, 10);
+    body_most = *most == '-' ? strtoul(most + 1, NULL, 10) : body_least;
+    room = malloc(HEAD_ROOM + body_most);
+    if (room == NULL || body_most < body_least) {
         return 1;
     }
+    memset(room, 'x', HEAD_ROOM + body_most);
+    fields = argv + 4;
     delay_ms = (int)strtol(argv[3], NULL, 10);
     epoll = epoll_create1(EPOLL_CLOEXEC);
     listener = listen_on((uint16_t)strtoul(argv[1], NULL, 10));

@@ -8,10 +8,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { freePort, Server } from './process.mjs';
-
-const ROOT = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..');
-export const BUILD = path.join(ROOT, 'build');
+import { BUILD, freePort, Server } from './process.mjs';
 
 function write(dir, name, text) {
     const file = path.join(dir, name);
@@ -121,7 +118,7 @@ backend b
     return server.ready(port, '/1k');
 }
 
-async function startVarnish(dir, cpu, origin, full, { memory = '512m' } = {}) {
+async function startVarnish(dir, cpu, origin, full, { memory = '512m', cli } = {}) {
     const port = await freePort();
     const vcl = write(dir, 'default.vcl', `
 vcl 4.1;
@@ -130,7 +127,7 @@ sub vcl_recv { if (req.url ~ "^/pass/") { return (pass); } return (hash); }
 sub vcl_deliver { ${full ? '' : 'unset resp.http.Via; unset resp.http.X-Varnish;'} }
 `);
     const server = new Server('Varnish', cpu, ['varnishd', '-F', '-j', 'none', '-n', path.join(dir, 'n'),
-        '-a', `127.0.0.1:${port}`, '-f', vcl, '-s', `malloc,${memory}`, '-p', 'thread_pools=1', '-p', 'thread_pool_min=100',
+        ...(cli ? ['-T', `127.0.0.1:${cli}`, '-S', 'none'] : []), '-a', `127.0.0.1:${port}`, '-f', vcl, '-s', `malloc,${memory}`, '-p', 'thread_pools=1', '-p', 'thread_pool_min=100',
         '-p', 'thread_pool_max=5000', '-p', 'timeout_idle=600', '-p', 'listen_depth=4096'], { log: path.join(dir, 'log') });
     server.port = port;
     await server.ready(port, '/1k');
@@ -145,14 +142,17 @@ sub vcl_deliver { ${full ? '' : 'unset resp.http.Via; unset resp.http.X-Varnish;
     return server;
 }
 
-/** Our configuration; JSON is YAML. `defaults`: what a node does that nobody configured, its log in a file. */
-async function startDoorstep(dir, cpu, origin, mode, { memory = '512M', env = {}, prefix = [] } = {}) {
+/**
+ * Our configuration; JSON is YAML. `defaults`: what a node does that nobody configured, its log in a file. `more`: sections
+ * that come on top, or that replace those of the same name; as a function, of the configuration so far.
+ */
+async function startDoorstep(dir, cpu, origin, mode, { memory = '512M', env = {}, prefix = [], more = {} } = {}) {
     const port = await freePort();
     const log = path.join(dir, 'access.log');
     const lean = { via: false, cache_status: false, server_timing: false, request_id: false, forwarded: 'none' };
     const full = { server_timing: false, request_id: false };
     const rule = { upstream: 'app', ...({ lean, full }[mode] ?? {}) };
-    const conf = write(dir, 'site.yaml', JSON.stringify({
+    const site = {
         listen: [`127.0.0.1:${port}`],
         threads: 1,
         memory: { size: memory },
@@ -163,11 +163,92 @@ async function startDoorstep(dir, cpu, origin, mode, { memory = '512M', env = {}
         limits: { requests_per_connection: 0, connections: 16000, connections_per_client: 0, idle_timeout: '10m' },
         upstreams: { app: { servers: [`http://127.0.0.1:${origin}`] } },
         routes: [{ match: '/pass/*', cache: false, ...rule }, { match: '/*', ...rule }],
-    }, null, 1));
+    };
+    const all = { ...site, ...(typeof more === 'function' ? more(site, dir) : more) };
+    const conf = write(dir, 'site.yaml', JSON.stringify(all, null, 1));
     const server = new Server('Doorstep', cpu, [...prefix, path.join(BUILD, 'doorstep'), 'run', '-c', conf],
         { log: path.join(dir, 'log'), env });
-    server.port = port;
+    Object.assign(server, { port, dir, admin: Number(/:(\d+)$/.exec(all.admin.listen)?.[1]) });
     return server.ready(port, '/1k');
+}
+
+/** nginx with a cache on disk, written where `dir` is; everything else as above. */
+export async function startNginxDisk(dir, cpu, origin, { keys, size }) {
+    fs.mkdirSync(dir, { recursive: true });
+    const port = await freePort();
+    const conf = write(dir, 'nginx.conf', nginxConf(dir, `
+        access_log off;
+        proxy_cache_path ${dir}/cache levels=1:2 keys_zone=c:${keys}m max_size=${size}m inactive=1d use_temp_path=off;
+        upstream origin { server 127.0.0.1:${origin}; keepalive 256; keepalive_requests 1000000000; }
+        server {
+            listen 127.0.0.1:${port} backlog=4096;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            location / { proxy_pass http://origin; proxy_cache c; }
+        }`));
+    const server = new Server('nginx', cpu, ['nginx', '-e', `${dir}/error.log`, '-c', conf], { log: path.join(dir, 'stderr.log') });
+    Object.assign(server, { port, dir, kind: 'nginx' });
+    return server.ready(port, '/1k');
+}
+
+/**
+ * Three upstreams behind `/a/`, `/b/` and `/c/`, nothing cached, two seconds for an answer.
+ * @param {'nginx'|'haproxy'|'doorstep'|'doorstep, breaker off'} kind @param {number[]} origins their ports
+ */
+export async function startThree(kind, work, cpu, origins) {
+    const dir = path.join(work, `${kind}-${serial++}`);
+    fs.mkdirSync(dir, { recursive: true });
+    const port = await freePort();
+    const named = ['a', 'b', 'c'].map((name, i) => [name, origins[i]]);
+    let server;
+    if (kind === 'nginx') {
+        const conf = write(dir, 'nginx.conf', nginxConf(dir, `
+            access_log off;
+            ${named.map(([name, to]) => `upstream ${name} { server 127.0.0.1:${to}; keepalive 256;
+                keepalive_requests 1000000000; }`).join('\n')}
+            server {
+                listen 127.0.0.1:${port} backlog=4096;
+                proxy_http_version 1.1;
+                proxy_set_header Connection "";
+                proxy_read_timeout 2s;
+                proxy_next_upstream off;
+                ${named.map(([name]) => `location /${name}/ { proxy_pass http://${name}; }`).join('\n')}
+            }`));
+        server = new Server('nginx', cpu, ['nginx', '-e', `${dir}/error.log`, '-c', conf], { log: path.join(dir, 'stderr.log') });
+    } else if (kind === 'haproxy') {
+        const conf = write(dir, 'haproxy.cfg', `
+global
+    nbthread 1
+    maxconn 8000
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 600s
+    timeout server 2s
+    retries 0
+    http-reuse always
+frontend f
+    bind 127.0.0.1:${port} backlog 4096
+${named.map(([name]) => `    use_backend ${name} if { path_beg /${name}/ }`).join('\n')}
+${named.map(([name, to]) => `backend ${name}\n    server s 127.0.0.1:${to} pool-max-conn 256`).join('\n')}
+`);
+        server = new Server('HAProxy', cpu, ['haproxy', '-q', '-db', '-f', conf], { log: path.join(dir, 'stderr.log') });
+    } else {
+        const lean = { via: false, cache_status: false, server_timing: false, request_id: false, forwarded: 'none' };
+        const conf = write(dir, 'site.yaml', JSON.stringify({
+            listen: [`127.0.0.1:${port}`], threads: 1, admin: { enabled: false },
+            limits: { requests_per_connection: 0, connections_per_client: 0 },
+            upstreams: Object.fromEntries(named.map(([name, to]) => [name, {
+                servers: [`http://127.0.0.1:${to}`], max_connections: 0, retries: 0, connect_timeout: '2s',
+                first_byte_timeout: '2s', breaker: { enabled: kind === 'doorstep' },
+            }])),
+            routes: named.map(([name]) => ({ match: `/${name}/*`, upstream: name, cache: false, ...lean })),
+        }, null, 1));
+        server = new Server('Doorstep', cpu, [path.join(BUILD, 'doorstep'), 'run', '-c', conf], { log: path.join(dir, 'log') });
+    }
+    server.port = port;
+    return server.ready(port, '/a/x');
 }
 
 async function startBare(dir, cpu, size) {

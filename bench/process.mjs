@@ -6,7 +6,12 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
+import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+
+const ROOT = path.resolve(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '..');
+/** Where the programs are; BENCH_BUILD measures those of another tree. */
+export const BUILD = path.resolve(process.env.BENCH_BUILD ?? path.join(ROOT, 'build'));
 
 const TICK_US = 1e6 / Number(execFileSync('getconf', ['CLK_TCK']));
 const FILES = Math.min(65536, Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 65536);
@@ -24,8 +29,7 @@ export async function freePort() {
 /** A process (and its children) on one CPU, with as many files as connections may need. */
 export class Server {
     constructor(name, cpu, command, { env = {}, log } = {}) {
-        this.name = name;
-        this.log = log;
+        Object.assign(this, { name, cpuNumber: cpu, command, env, log });
         const out = log ? fs.openSync(log, 'a') : 'ignore';
         this.child = spawn('taskset', ['-c', String(cpu), 'prlimit', `--nofile=${FILES}:${FILES}`, ...command], {
             stdio: ['ignore', out, out], env: { ...process.env, ...env },
@@ -34,13 +38,13 @@ export class Server {
         started.add(this);
     }
 
-    async ready(port, path = '/') {
+    async ready(port, target = '/') {
         for (let i = 0; i < 500; i++) {
             if (this.code !== undefined) {
                 const said = this.log ? fs.readFileSync(this.log, 'utf8').slice(-2000) : '';
                 throw new Error(`${this.name} ended with ${this.code} before it answered\n${said}`);
             }
-            if (await get(port, path).then(() => true, () => false)) {
+            if (await get(port, target).then(() => true, () => false)) {
                 return this;
             }
             await delay(20);
@@ -85,6 +89,49 @@ export class Server {
         }, 0);
     }
 
+    /** What all its processes read from and wrote to disk so far, bytes (the page cache's view: /proc/PID/io). */
+    io() {
+        const sum = { read: 0, written: 0 };
+        for (const { pid } of this.#tree()) {
+            try {
+                const text = fs.readFileSync(`/proc/${pid}/io`, 'utf8');
+                sum.read += Number(/^read_bytes: (\d+)/m.exec(text)[1]);
+                sum.written += Number(/^write_bytes: (\d+)/m.exec(text)[1]);
+            } catch { /* it ended meanwhile, or is not ours to look at */ }
+        }
+        return sum;
+    }
+
+    /** Command lines of its processes: some servers have helpers that come and go. */
+    commands() {
+        return this.#tree().map(({ pid }) => {
+            try {
+                return fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+            } catch {
+                return '';
+            }
+        });
+    }
+
+    signal(name) {
+        this.#tree().forEach(({ pid }) => { try { process.kill(pid, name); } catch { /* gone */ } });
+    }
+
+    /** SIGKILL to all of it at once. */
+    async kill() {
+        started.delete(this);
+        const gone = this.code === undefined ? once(this.child, 'exit') : undefined;
+        this.signal('SIGKILL');
+        await gone;
+    }
+
+    /** The same command again, behind `prefix`; on the same port. Does not wait until it answers. */
+    again(prefix = []) {
+        const server = new Server(this.name, this.cpuNumber, [...prefix, ...this.command], { env: this.env, log: this.log });
+        const { command, port, label, kind, dir, admin } = this;
+        return Object.assign(server, { command, port, label, kind, dir, admin });
+    }
+
     async stop() {
         started.delete(this);
         if (this.code === undefined) {
@@ -109,7 +156,7 @@ export function get(port, path, headers = {}) {
         const request = http.get({ host: '127.0.0.1', port, path, headers, agent: false }, (response) => {
             let length = 0;
             let text = '';
-            response.on('data', (data) => { length += data.length; text += data.length < 4096 ? data : ''; });
+            response.on('data', (data) => { length += data.length; text += length < 1 << 20 ? data : ''; });
             response.on('end', () => resolve({ status: response.statusCode, headers: response.headers, length, text }));
             response.on('error', reject);
         });
@@ -134,6 +181,18 @@ export async function load(cpu, command, watch = () => {}) {
 }
 
 const UNIT_US = { us: 1, ms: 1e3, s: 1e6, m: 6e7 };
+
+/**
+ * One run of bench/ask.c. Latencies are microseconds.
+ * @returns {Promise<{asked: number, good: number, errors: number, unanswered: number, seconds: number, rate: number,
+ *     bytes: number, p50: number, p90: number, p99: number, p999: number, max: number}>}
+ */
+export async function ask(cpu, port, prefix, { connections = 1, count, seconds, rate, keys, first, seed, redis } = {}) {
+    const flags = { c: connections, n: count, d: seconds, r: rate, k: keys, f: first, s: seed };
+    const given = Object.entries(flags).filter(([, value]) => value !== undefined)
+        .flatMap(([name, value]) => [`-${name}`, `${value}`]);
+    return JSON.parse(await load(cpu, [path.join(BUILD, 'bench/ask'), ...given, ...(redis ? ['-R'] : []), `${port}`, prefix]));
+}
 
 /** One run of wrk. @returns {Promise<{requests: number, rate: number, p99Us: number, errors: number}>} */
 export async function wrk(cpu, url, { connections = 64, seconds }) {

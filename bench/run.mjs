@@ -11,30 +11,17 @@ import path from 'node:path';
 import net from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
-import { BUILD, start, startNginxOrigin, versions } from './peers.mjs';
-import { freePort, get, load, median, Server, stopAll, wrk, wrkSequence } from './process.mjs';
+import { disk } from './part_disk.mjs';
+import { outage } from './part_outage.mjs';
+import { purge } from './part_purge.mjs';
+import { region } from './part_region.mjs';
+import { shared } from './part_shared.mjs';
+import { start, startNginxOrigin, versions } from './peers.mjs';
+import { BUILD, get, load, median, stopAll, wrk, wrkSequence } from './process.mjs';
+import { count, LOAD_CPU, ms, note, PEERS, QUICK, ROUNDS, say, SECONDS, SERVER_CPU, startOrigin, table, us,
+    work } from './report.mjs';
 
-const QUICK = Boolean(process.env.QUICK);
 const ONLY = process.env.ONLY?.split(',');
-const ROUNDS = Number(process.env.ROUNDS ?? (QUICK ? 2 : 5));
-const SECONDS = QUICK ? 1 : 3;
-const SERVER_CPU = 0;
-const LOAD_CPU = os.cpus().length > 1 ? 1 : 0;
-const PEERS = (process.env.PEERS ?? 'nginx,haproxy,varnish,doorstep').split(',');
-
-const work = fs.mkdtempSync(path.join(fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir(), 'doorstep-bench-'));
-
-const say = (line = '') => process.stdout.write(`${line}\n`);
-const note = (line) => process.stderr.write(`bench: ${line}\n`);
-const us = (value) => (Number.isFinite(value) ? value.toFixed(1) : '-');
-const ms = (value) => (Number.isFinite(value) ? (value / 1000).toFixed(2) : '-');
-
-function table(head, rows) {
-    say(`| ${head.join(' | ')} |`);
-    say(`|${head.map((_, i) => (i ? '---:' : '---')).join('|')}|`);
-    rows.forEach((row) => say(`| ${row.join(' | ')} |`));
-    say();
-}
 
 async function originCount(origin) {
     const { text } = await get(origin.port, '/-/status');
@@ -196,14 +183,6 @@ async function idle() {
     await origin.stop();
 }
 
-async function startOrigin(bytes, delayMs) {
-    const port = await freePort();
-    const server = new Server('origin', LOAD_CPU, [path.join(BUILD, 'bench/origin'), String(port), String(bytes),
-        String(delayMs)]);
-    server.port = port;
-    return server.ready(port, '/-/count');
-}
-
 async function objects() {
     const n = Number(process.env.OBJECTS ?? (QUICK ? 100_000 : 1_000_000));
     const origin = await startOrigin(1024, 0);
@@ -238,10 +217,6 @@ async function objects() {
     say();
     table(['server', 'objects', 'first and last still stored', 'bytes each', 'beyond the body', 'beyond body, URL, head'], lines);
     await origin.stop();
-}
-
-async function count(origin) {
-    return Number((await get(origin.port, '/-/count')).text);
 }
 
 /** Bytes of a hit's head without Age: what the cache has to keep of it (the lean setup adds nothing else). */
@@ -334,7 +309,8 @@ async function malloc() {
     await Promise.all([server.stop(), origin.stop()]);
 }
 
-const PARTS = { rows, idle, objects, misses, malloc };
+const PARTS = { rows, idle, objects, misses, malloc, disk, shared, purge, outage, region };
+const OURS = ['malloc', 'disk', 'shared', 'purge', 'region']; // say nothing without us
 
 process.on('SIGINT', async () => {
     await stopAll();
@@ -347,7 +323,7 @@ try {
         + `servers on CPU ${SERVER_CPU}, load and origin on CPU ${LOAD_CPU}; ${ROUNDS} rounds of ${SECONDS} s, medians.`);
     say();
     for (const [name, part] of Object.entries(PARTS)) {
-        if ((!ONLY || ONLY.includes(name)) && (name !== 'malloc' || PEERS.includes('doorstep'))) {
+        if ((!ONLY || ONLY.includes(name)) && (!OURS.includes(name) || PEERS.includes('doorstep'))) {
             await part();
         }
     }
