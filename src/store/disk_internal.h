@@ -45,6 +45,7 @@ struct space {
     struct segment **table; /* by seq, ascending: [first, first + count) */
     uint32_t first, count, cap;
     uint64_t bytes;                            /* of all segment files, retired ones too */
+    uint64_t retired_bytes;                    /* of those */
     uint64_t checkpoint_bytes, checkpoint_new; /* of the file, and of the one being written */
     uint64_t ceiling;    /* bytes of segments that fit when the file system was full; 0: no such thing */
     struct node open;    /* segments with a descriptor */
@@ -121,6 +122,7 @@ struct writing {
     uint32_t footer_count, footer_cap;
     struct batch_entry *batch;
     uint32_t batch_count, batch_cap;
+    bool urgent; /* a tombstone: room is made at any price */
 };
 
 struct sights {
@@ -221,6 +223,8 @@ void space_bury(struct disk *disk);
 void space_abandon(struct disk *disk);
 /* Is there room for one more segment? */
 bool space_has_room(struct disk *disk);
+/* Readers hold the oldest segment, and a quarter of the tier in recycled ones already: recycling more would only empty it. */
+bool space_is_held(struct disk *disk);
 /* The file system is full: what we have now is all we get, until space_lift(). */
 void space_ceil(struct disk *disk);
 void space_lift(struct disk *disk);

@@ -280,7 +280,7 @@ int recycle(struct disk *disk)
 
     list_init(&carry.list);
     space_bury(disk);
-    while (!space_has_room(disk) && disk->space.count > 0)
+    while (!space_has_room(disk) && disk->space.count > 0 && (disk->writing.urgent || !space_is_held(disk)))
         evacuate(disk, &carry);
     if (disk->space.count == 0)
         space_lift(disk); /* the file system may have room again: the next lines find out */
@@ -289,8 +289,12 @@ int recycle(struct disk *disk)
     if (r == 0)
         r = segment_create(disk, &segment);
     if (r < 0) {
-        while ((link = list_pop(&carry.list)))
-            carried_free(CONTAINER_OF(link, struct carried, link));
+        while ((link = list_pop(&carry.list))) {
+            struct carried *carried = CONTAINER_OF(link, struct carried, link);
+
+            (void)disk_index_remove_slot(disk->index, &carried->old);
+            carried_free(carried);
+        }
         disk_add(r == -EDQUOT ? &disk->count.refused_full : &disk->count.write_errors, 1);
         if (r != -EDQUOT)
             disk_trouble(disk, -r, "making a segment");

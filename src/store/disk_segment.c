@@ -387,6 +387,17 @@ void space_lift(struct disk *disk)
     pthread_mutex_unlock(&disk->space.lock);
 }
 
+bool space_is_held(struct disk *disk)
+{
+    struct space *space = &disk->space;
+    bool held;
+
+    pthread_mutex_lock(&space->lock);
+    held = space->count && space->table[space->first]->pins && space->retired_bytes >= disk->options.size / 4;
+    pthread_mutex_unlock(&space->lock);
+    return held;
+}
+
 static void bury(struct disk *disk, struct segment *segment, const char *suffix)
 {
     char name[24];
@@ -395,6 +406,7 @@ static void bury(struct disk *disk, struct segment *segment, const char *suffix)
     (void)unlinkat(disk->dir_fd, name, 0);
     pthread_mutex_lock(&disk->space.lock);
     disk->space.bytes -= segment->size;
+    disk->space.retired_bytes -= segment->size;
     pthread_mutex_unlock(&disk->space.lock);
     segment_free(segment);
 }
@@ -414,6 +426,7 @@ void segment_retire_oldest(struct disk *disk)
         note_closed(space, segment);
     pinned = segment->pins > 0;
     segment->retired = true;
+    space->retired_bytes += segment->size;
     if (pinned) {
         /* Under the lock, so that nobody opens the old name in between: a rename of ours in our own directory. */
         segment_name(old, segment->seq, "segment");
@@ -475,7 +488,7 @@ void space_abandon(struct disk *disk)
         list_push(segment->pins ? &space->retired : &gone, &segment->link);
     }
     space->first = space->count = 0;
-    space->bytes = space->checkpoint_bytes = space->checkpoint_new = 0;
+    space->bytes = space->retired_bytes = space->checkpoint_bytes = space->checkpoint_new = 0;
     pthread_mutex_unlock(&space->lock);
     while ((link = list_pop(&gone)))
         segment_free(CONTAINER_OF(link, struct segment, link));

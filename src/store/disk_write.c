@@ -438,9 +438,13 @@ static int write_put(struct disk *disk, struct disk_item *item)
 static int write_tombstone(struct disk *disk, struct disk_item *item)
 {
     struct record record = { .type = RECORD_TOMBSTONE, .key = { item->key[0], item->key[1] } };
-    struct disk_slot slot;
-    int r = write_record(disk, &record, VIEW_NONE, &slot);
 
+    struct disk_slot slot;
+    int r;
+
+    disk->writing.urgent = true;
+    r = write_record(disk, &record, VIEW_NONE, &slot);
+    disk->writing.urgent = false;
     /* At once, whatever else is in the buffer. */
     return r < 0 ? r : writing_flush(disk);
 }

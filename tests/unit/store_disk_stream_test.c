@@ -149,13 +149,14 @@ static void streams_encrypted(void **state)
     streams(true);
 }
 
+static unsigned fill_next;
+
 static void fill_up(struct disk *disk, unsigned mib)
 {
-    static unsigned next;
     char name[24];
 
     for (unsigned i = 0; i < mib * 8; i++) {
-        (void)snprintf(name, sizeof(name), "fill%u", next++);
+        (void)snprintf(name, sizeof(name), "fill%u", fill_next++);
         put(disk, name, 1, 128 * KIB);
         if (i % 64 == 0)
             disk_settle(disk);
@@ -190,6 +191,62 @@ static void recycled_under_a_stream(void **state)
     assert_int_equal(stats_of(disk).corrupt, 0);
     disk_close(disk);
     assert_true(folder_size(sub("a")) <= options.size);
+    remove_folder(sub("a"));
+}
+
+static unsigned count_fill(struct disk *disk, unsigned from, unsigned to)
+{
+    unsigned there = 0;
+    char name[24];
+
+    for (unsigned i = from; i < to; i++) {
+        (void)snprintf(name, sizeof(name), "fill%u", i);
+        there += has(disk, name);
+    }
+    return there;
+}
+
+static void slow_readers(void **state)
+{
+    /* Readers that hold old segments for long cost a part of the tier, not all of it: then writing waits, reading goes on. */
+    struct disk_options options = options_for(sub("a"));
+    struct disk *disk;
+    struct task task;
+    struct loop *loop;
+    struct object *objects[4];
+    struct disk_stream *streams[4];
+    char name[16];
+
+    (void)state;
+    options.size = 24 * MIB;
+    disk = open_with(&options);
+    assert_int_equal(loop_new(&loop, 0), 0);
+    task_init(&task, loop, streaming_run);
+    for (unsigned i = 0; i < 4; i++) {
+        (void)snprintf(name, sizeof(name), "big%u", i);
+        assert_int_equal(write_body(disk, name, 1, 4500000, false), 0);
+        objects[i] = get(disk, name);
+        assert_int_equal(disk_stream_open(disk, objects[i], &task, &streams[i]), 0);
+    }
+    fill_next = 1000;
+    fill_up(disk, 40);
+    assert_true(count_fill(disk, 1000, fill_next) > 8);
+    assert_true(stats_of(disk).on && stats_of(disk).refused_full > 0);
+    assert_true(folder_size(sub("a")) <= options.size);
+    /* A drop finds its way all the same. */
+    disk_drop(disk, at_named("big3"));
+    disk_settle(disk);
+    assert_true(stats_of(disk).on);
+    for (unsigned i = 0; i < 4; i++) {
+        disk_stream_close(streams[i]);
+        object_unref(objects[i]);
+    }
+    disk_settle(disk);
+    fill_next = 2000;
+    fill_up(disk, 10);
+    assert_int_equal(count_fill(disk, 2000, fill_next), fill_next - 2000);
+    disk_close(disk);
+    loop_free(loop);
     remove_folder(sub("a"));
 }
 
@@ -321,7 +378,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(streams_in_clear), T(streams_encrypted), T(recycled_under_a_stream), T(freshened_heads),
-        T(used_bodies_stay), T(waits_for_room),    T(drop_beats_a_commit),
+        T(slow_readers),     T(used_bodies_stay),  T(waits_for_room),          T(drop_beats_a_commit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
