@@ -324,7 +324,8 @@ static bool timed_out(struct conn *c)
     timer_clear(&c->timer);
     if (c->req) {
         /* Waiting for request body bytes, or for the client to take the answer, or the total is used up. */
-        if (c->req->step == STEP_FETCH && c->req->status == 0 && !c->req->write_stalled) {
+        if ((c->req->step == STEP_FETCH || c->req->step == STEP_CLIMB) && c->req->status == 0 &&
+            !c->req->write_stalled) {
             bool total = c->req->deadline_ms && loop_now_ms(c->hl->loop) >= c->req->deadline_ms;
 
             c->req->close = true;

@@ -99,7 +99,8 @@ void fetch_in_background(struct req *r)
 
 /* Responses that were stored together would run out together, and all be asked for again in one moment. Each has a moment of its own
  * in the last tenth of its lifetime, drawn from what it is and when it came; few are fetched at a time, so that few kept connections
- * carry them. Only once per response: when that fails, it runs out as usual. */
+ * carry them. The parent's copy runs out when ours does, so a fresher one is asked for: the first child makes the parent ask, and
+ * the others get what it then has. Only once per response: when that fails, it runs out as usual. */
 void fetch_early(struct req *r)
 {
     struct object *object = r->object;
@@ -115,7 +116,9 @@ void fetch_early(struct req *r)
         fill_table_background(r->hl->server->fill.table, r->hl->loop) >= EARLY_AT_ONCE ||
         atomic_fetch_or(&object->flags, OBJECT_REFRESHED) & OBJECT_REFRESHED)
         return;
+    r->fresher_s = (uint32_t)((window + 999) / 1000);
     fetch_in_background(r);
+    r->fresher_s = 0;
 }
 
 static int start(struct req *r)

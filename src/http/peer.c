@@ -89,6 +89,11 @@ void peer_put_request(struct text *t, const struct req *r, const struct hop *hop
     put_loop(t, r);
     if (r->insists && hop->parent)
         text_lit(t, "Cache-Control: no-cache\r\n");
+    if (r->fresher_s && hop->parent) {
+        text_lit(t, "Cache-Control: min-fresh=");
+        text_u64(t, r->fresher_s);
+        text_lit(t, "\r\n");
+    }
     if (hop->token.len) {
         text_lit(t, "Doorstep-Authorization: Bearer ");
         text_put(t, hop->token);

@@ -98,6 +98,7 @@ struct req {
     bool child;         /* it comes from a node that showed our token */
     bool fell_back;     /* the route's fallback is asked */
     bool insists;       /* the parent is to ask the origin, whatever it holds */
+    uint32_t fresher_s; /* asked ahead of time: the parent's copy must last that much longer; 0: whatever it has */
     bool trace_goes_on; /* the client sent a valid traceparent */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;

@@ -58,6 +58,18 @@ static void say_shared(const struct site *site, FILE *out)
                 : ", and sent in clear: rediss:// encrypts the way there");
 }
 
+static void say_token(const struct site_upstream *u, FILE *out)
+{
+    for (size_t i = 0; i < u->servers.count; i++) {
+        const struct option_url *server = &u->servers.items[i];
+
+        if (server->tls || is_this_machine(server->host))
+            continue;
+        fprintf(out, "  upstream %s: its token is sent in clear: https encrypts the way there\n", u->name.ptr);
+        return;
+    }
+}
+
 unsigned advice_print(const struct site *site, FILE *out)
 {
     unsigned mistakes = check_file(site->disk.key_file, "disk.key_file", out);
@@ -66,6 +78,9 @@ unsigned advice_print(const struct site *site, FILE *out)
         mistakes += check_tls(&site->shared.tls, out);
     for (size_t i = 0; i < site->upstreams.count; i++)
         mistakes += check_tls(&site->upstreams.items[i].tls, out);
+    for (size_t i = 0; i < site->upstreams.count; i++)
+        if (site->upstreams.items[i].token.len)
+            say_token(&site->upstreams.items[i], out);
     say_disk(site, out);
     say_state(site, out);
     say_shared(site, out);

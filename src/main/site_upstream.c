@@ -372,9 +372,29 @@ static void check_health(const struct site_upstream *u, struct conf_report *repo
     }
 }
 
+/* It opens what a parent keeps from strangers: an origin, which needs none, must not learn it by mistake. */
+static void check_token(const struct site_upstream *u, struct conf_report *report)
+{
+    char buffer[128];
+    struct text path = TEXT_ON(buffer);
+
+    if (u->token.len == 0)
+        return;
+    text_printf(&path, "upstreams.%.*s.token", VIEW_ARG(view_first(u->name, 64)));
+    if (!u->parent)
+        conf_complain(report, text_str(&path), "only parents are shown a token: set parent: true");
+    for (size_t i = 0; i < u->token.len; i++) {
+        if (u->token.ptr[i] > ' ' && u->token.ptr[i] != 0x7f)
+            continue;
+        conf_complain(report, text_str(&path), "a token has letters, digits and signs only");
+        return;
+    }
+}
+
 void site_upstream_check(const struct site_upstream *u, struct conf_report *report)
 {
     check_statuses(u, "breaker.statuses", &u->breaker.statuses, report);
     check_statuses(u, "health.statuses", &u->health.statuses, report);
     check_health(u, report);
+    check_token(u, report);
 }

@@ -1,6 +1,9 @@
 /* Nodes in a row: what they say to each other, loops, tokens, tags, deadlines, fallbacks, and purges that a parent has not heard of. */
 import assert from 'node:assert/strict';
-import { assertForwarded, assertHit, cacheStatus, flow, run, siteConfig } from './harness/flow.mjs';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { assertForwarded, assertHit, cacheStatus, flow, run, scratch, siteConfig } from './harness/flow.mjs';
 import { askEach, startNodes } from './harness/nodes.mjs';
 import { startRedis } from './harness/redis.mjs';
 import { startRelay } from './harness/relay.mjs';
@@ -381,4 +384,86 @@ flow('many at once, with several loops, while the parent lags behind: nobody get
     assert.deepEqual([...new Set(answers.map((answer) => answer.text))], ['v2']);
     await relay.heal();
     assert.equal((await untilHit(child, '/a')).text, 'v2');
+});
+
+flow('hot responses of a parent are refreshed before they run out: each at its own moment, once, few at a time', stopped, async (s) => {
+    s.origin.answers((exchange) => (exchange.header('if-none-match')
+        ? { status: 304, headers: { ETag: '"v"', 'Cache-Control': 'max-age=6000' } }
+        : { headers: { 'Cache-Control': 'max-age=600', Age: '570', ETag: '"v"' } }));
+    const [parent] = await startNodes(s, ['parent'], () => siteConfig([s.origin.url]));
+    const relay = await s.use(startRelay(parent.port));
+    const [first, second] = await startNodes(s, ['first', 'second'], () => childConfig(relay.port));
+    const refreshed = () => s.origin.requests.filter((request) => request.header('if-none-match')).map((request) => request.target);
+    const visit = async (node) => {
+        const client = await node.client();
+        let renewed = 0;
+        for (let i = 0; i < 40; i++) {
+            renewed += cacheStatus(await client.request(`/${i}`)).ttl > 600 ? 1 : 0;
+        }
+        client.close();
+        return renewed;
+    };
+    let renewed = 0;
+    for (let round = 0; round < 300 && renewed < 2; round++) {
+        renewed = await visit(first);
+    }
+    assert.ok(renewed >= 2, 'half of them are past their moment');
+    for (let round = 0; round < 20; round++) {
+        await visit(first);
+    }
+    const targets = refreshed();
+    assert.ok(targets.length < 40, 'not all in one moment');
+    assert.equal(new Set(targets).size, targets.length, 'each once');
+    assert.ok(relay.accepted <= 5, `${relay.accepted} connections`);
+    for (let round = 0; round < 20; round++) {
+        await visit(second);
+    }
+    assert.equal(new Set(refreshed()).size, refreshed().length, 'what one child had refreshed, the other gets from the parent');
+});
+
+flow('what nobody asks for often is not refreshed ahead of time, nor what comes from an origin', stopped, async (s) => {
+    s.origin.answers({ headers: { 'Cache-Control': 'max-age=600', Age: '599', ETag: '"v"' } });
+    const [parent] = await startNodes(s, ['parent'], () => siteConfig([s.origin.url]));
+    const [child] = await startNodes(s, ['child'], () => childConfig(parent.port));
+    for (let i = 0; i < 30; i++) {
+        await child.get(`/${i}`);
+        assertHit(await child.get(`/${i}`));
+    }
+    for (let i = 0; i < 10; i++) {
+        assertHit(await parent.get('/1'));
+    }
+    assert.equal(s.origin.count, 30);
+});
+
+flow('the access log names the upstream that answered', stopped, async (s) => {
+    s.origin.answers(fresh);
+    const [child] = await startNodes(s, ['child'], async () => {
+        const config = childConfig(await freePort(), { route: { fallback: 'direct' }, config: { access_log: { path: 'stdout' } } });
+        config.upstreams.direct = { servers: [s.origin.url] };
+        return config;
+    });
+    await child.get('/a');
+    assert.match((await child.line(/\{"time.*"path":"\/a".*\}/))[0], /"upstream":"direct"/);
+});
+
+test('check: a token is for parents, has no spaces, and is better not sent in clear', async () => {
+    const folder = scratch();
+    const check = async (upstream) => {
+        const file = path.join(folder, 'site.yaml');
+        fs.writeFileSync(file, JSON.stringify(siteConfig(['http://192.0.2.1'], { upstream })));
+        return run(['check', '-c', file]);
+    };
+    try {
+        const origin = await check({ token: 'x' });
+        assert.notEqual(origin.code, 0);
+        assert.match(origin.stdout + origin.stderr, /upstreams\.app\.token: only parents are shown a token/);
+        const spaced = await check({ parent: true, token: 'x y' });
+        assert.match(spaced.stdout + spaced.stderr, /a token has letters/);
+        const clear = await check({ parent: true, token: 'x' });
+        assert.equal(clear.code, 0);
+        assert.match(clear.stdout, /upstream app: its token is sent in clear/);
+        assert.doesNotMatch((await check({ parent: true, token: 'x', servers: ['https://192.0.2.1'] })).stdout, /in clear: https/);
+    } finally {
+        fs.rmSync(folder, { recursive: true });
+    }
 });
