@@ -104,7 +104,7 @@ struct nodes {
     struct task task;
     struct timer tick, poll;
     struct redis_call say, ask;
-    bool say_again, asking_again;
+    bool say_again;
     uint32_t poll_ms; /* pause between polls, growing */
 };
 
@@ -156,16 +156,18 @@ struct unsent {
     char *bytes; /* lines */
     size_t len, cap;
     unsigned lines;
-    uint64_t version, written, sending_version; /* version: of the bytes */
+    uint64_t version, written, durable; /* of the bytes; of what was queued last; of what was committed last */
     size_t sending_len;
-    bool writing, drained; /* drained: lines were sent since it was written */
+    bool writing;
 };
 
 int unsent_load(struct bus *bus);
 void unsent_start(struct bus *bus);
 void unsent_stop(struct bus *bus);
-/* 0 and the version that holds the line, or -ENOMEM. */
+/* 0 and the version that holds the line, or -ENOMEM. It is not written yet. */
 int unsent_add(struct bus *bus, struct view line, uint64_t *ret_version);
+/* Queues the lines to the state, if they have changed; whoever waits is told when they are committed, or at once that they cannot be. */
+void unsent_write(struct bus *bus);
 /* Sends, if there is something and the bus is there. */
 void unsent_drain(struct bus *bus);
 

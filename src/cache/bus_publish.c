@@ -92,6 +92,7 @@ static void set_aside(struct parcel *parcel)
         list_push(&bus->publish.queued, &parcel->link);
     else
         parcel_end(parcel, -ENOTCONN);
+    unsent_write(bus);
 }
 
 static void in_stream(struct parcel *parcel, struct stream_id id)

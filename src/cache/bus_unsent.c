@@ -46,23 +46,23 @@ int unsent_load(struct bus *bus)
 
 /* ---- writing ---- */
 
-static void write_value(struct bus *bus);
-
 static void value_written(struct bus *bus, int result)
 {
     struct unsent *unsent = &bus->unsent;
 
     unsent->writing = false;
     publish_queued(bus, unsent->written, result);
-    if (result == 0 && unsent->written != unsent->version)
-        write_value(bus);
+    if (result < 0)
+        return; /* the next tick tries again */
+    unsent->durable = unsent->written;
+    unsent_write(bus);
 }
 
-static void write_value(struct bus *bus)
+void unsent_write(struct bus *bus)
 {
     struct unsent *unsent = &bus->unsent;
 
-    if (unsent->writing)
+    if (unsent->writing || unsent->durable == unsent->version)
         return;
     unsent->written = unsent->version;
     if (bus_write(bus, value_name(), view_make(unsent->bytes, unsent->len), value_written) < 0)
@@ -111,7 +111,6 @@ int unsent_add(struct bus *bus, struct view line, uint64_t *ret_version)
     }
     *ret_version = ++unsent->version;
     tell_count(bus);
-    write_value(bus);
     return 0;
 }
 
@@ -125,7 +124,6 @@ static void drop_first(struct bus *bus)
     unsent->len -= unsent->sending_len;
     unsent->lines -= unsent->sending_len != 0;
     unsent->version++;
-    unsent->drained = true;
     atomic_fetch_add_explicit(&bus->counters.published, 1, memory_order_relaxed);
     tell_count(bus);
 }
@@ -142,9 +140,7 @@ void unsent_drain(struct bus *bus)
         unsent->sending_len = MIN(line.len + 1, unsent->len);
         return;
     }
-    if (unsent->drained)
-        write_value(bus);
-    unsent->drained = false;
+    unsent_write(bus);
 }
 
 static void unsent_run(struct task *task)
@@ -161,9 +157,8 @@ static void unsent_run(struct task *task)
     if (sent) {
         drop_first(bus);
         unsent_drain(bus);
-    } else if (unsent->drained) {
-        unsent->drained = false;
-        write_value(bus);
+    } else {
+        unsent_write(bus);
     }
 }
 
@@ -178,9 +173,7 @@ void unsent_stop(struct bus *bus)
 {
     redis_call_end(&bus->unsent.call);
     task_cancel(&bus->unsent.task);
-    /* A write that still runs may hold less than what is there now. */
-    if (bus->unsent.drained || bus->unsent.writing) {
-        bus->unsent.writing = false;
-        write_value(bus);
-    }
+    /* A write that still runs may hold something else than what is there now. */
+    bus->unsent.writing = false;
+    unsent_write(bus);
 }
