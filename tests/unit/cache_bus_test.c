@@ -53,6 +53,7 @@ static void catches_up(void **state)
     NEEDS_SERVER();
     start_both();
     publish(A, "tag before", 10000);
+    until(times_applied(B, "tag before") == 1);
     relay_set(&B->relay, RELAY_CUT);
     until(!now(B).connected);
     assert_true(trusts(B));
@@ -87,7 +88,7 @@ static void remembers(void **state)
     (void)state;
     NEEDS_SERVER();
     start_both();
-    publish(A, "tag one", 10000);
+    until(publish(A, "tag one", 10000).applied == 2);
     node_stop(B);
     publish(A, "tag two", 10000);
     last = publish(A, "tag three", 10000);
