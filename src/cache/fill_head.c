@@ -17,6 +17,7 @@ struct head_rules {
     bool storing; /* Age is ours to say from now on */
     bool strip_cookies;
     bool strip_tags;
+    bool strip_timing;                 /* a parent's: where the time went once says nothing about a hit */
     bool whole;                        /* a 206 kept as part of its 200: no Content-Range, status 200 */
     int64_t date_s;                    /* added when the origin sent none (RFC 9110 §6.6.1) */
     const struct fields *confirmed_by; /* the 304 that confirmed fill->stored, or NULL */
@@ -31,6 +32,7 @@ static bool head_skips(const struct fields *fields, const struct field *field, c
     case FIELD_SET_COOKIE: return rules->strip_cookies;
     case FIELD_CACHE_TAG:
     case FIELD_SURROGATE_KEY: return rules->strip_tags;
+    case FIELD_SERVER_TIMING: return rules->strip_timing;
     case FIELD_CONTENT_RANGE: return rules->whole;
     default: return field_is_hop_by_hop(fields, field);
     }
@@ -248,6 +250,7 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     struct head_rules rules = {
         .storing = true,
         .strip_tags = fill->policy->strip_tags,
+        .strip_timing = fill->parent,
         .date_s = fill->request_ms / 1000,
         .confirmed_by = &not_modified->fields,
     };
@@ -407,6 +410,7 @@ static void open_object(struct fill *fill, const struct http_response *response,
     if (why == WHY_NONE && !method_is_cacheable(fill->request.method) && !take_get_key(fill))
         why = WHY_NO_MEMORY;
     rules.storing = why == WHY_NONE;
+    rules.strip_timing = rules.storing && fill->parent;
     rules.strip_cookies = rules.storing && fill->policy->storable.set_cookie == SET_COOKIE_STRIP;
     rules.whole = response->status == 206 && (rules.storing || fill->completing);
     object = object_make(fill, response, &freshness, &rules, text_view(&vary), text_view(&values), buffer);

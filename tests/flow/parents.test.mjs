@@ -41,6 +41,7 @@ flow('three nodes: each appends itself, origin side first, stored answers includ
     const again = await nodes[2].get('/a');
     assertHit(again);
     assert.deepEqual(members(again), ['"one"', '"two"', '"three"']);
+    assert.deepEqual(again.all('server-timing').map((line) => line.replace(/=.*/, '')), ['memory;dur']);
     assert.equal(again.header('cache-status').includes('"one"; fwd=uri-miss; fwd-status=200; stored'), true);
     assert.equal(s.origin.count, 1);
     assert.equal(s.origin.requests[0].header('cdn-loop'), 'three, two, one');
