@@ -75,12 +75,15 @@ static struct fill_request describe(struct req *r)
 void fetch_in_background(struct req *r)
 {
     struct http_request saved = r->request;
+    const struct route *route = r->route;
     uint64_t deadline_ms = r->deadline_ms;
     struct fill_request request;
     struct fill_reader *none;
 
     if (fill_in_flight(r->hl->server->fill.table, &r->key) || !req_make_url(r))
         return;
+    /* Nobody waits, so nobody could turn to the fallback later. */
+    r->fell_back = route->fallback.upstream && upstream_is_down(route->to.upstream);
     request = describe(r);
     request.url = r->url;
     request.stored = r->object;
@@ -95,6 +98,7 @@ void fetch_in_background(struct req *r)
         (void)!fill_start(&request, r->task, &none);
     r->request = saved;
     r->deadline_ms = deadline_ms;
+    r->fell_back = false;
 }
 
 /* Responses that were stored together would run out together, and all be asked for again in one moment. Each has a moment of its own
@@ -124,6 +128,7 @@ void fetch_early(struct req *r)
 static int start(struct req *r)
 {
     struct fill_request request = describe(r);
+    int result;
 
     request.stored = r->stored;
     request.want_interim = r->request.minor >= 1;
@@ -131,7 +136,6 @@ static int start(struct req *r)
                        r->request.method == METHOD_HEAD || wants_upgrade(r);
     request.shared = !r->private_fetch;
     request.leased = r->raised.leased;
-    r->raised.leased = false;
     request.upgrade = r->private_fetch && wants_upgrade(r);
     request.completing = r->stored && !r->unconditional && r->stored->flags & OBJECT_PARTIAL &&
                          r->stored->body_first == 0 && !fields_has(&r->request.fields, FIELD_RANGE);
@@ -145,7 +149,10 @@ static int start(struct req *r)
     if (!req_make_url(r) || request.head.len == 0)
         return -ENOMEM;
     request.url = r->url;
-    return fill_start(&request, r->task, &r->reader);
+    result = fill_start(&request, r->task, &r->reader);
+    if (result == 0)
+        r->raised.leased = false; /* the fill's now */
+    return result;
 }
 
 /* The origin failed us (status 0) or answered 5xx: perhaps what is stored may be used. */

@@ -171,6 +171,13 @@ flow('a parent whose breaker is open is not waited for', stopped, async (s) => {
     const accepted = relay.accepted;
     await relay.heal();
     assert.equal(cacheStatus(await child.get('/x')).detail, 'fallback');
+    assert.equal(cacheStatus(await child.get('/x', {}, { method: 'HEAD' })).hit, true);
+    assert.equal(cacheStatus(await child.get('/head', {}, { method: 'HEAD' })).detail, 'fallback');
+    s.origin.answers({ headers: { 'Cache-Control': 'max-age=10, stale-while-revalidate=600', Age: '100', ETag: '"v"' }, body: 'old' },
+        { headers: { 'Cache-Control': 'max-age=600' }, body: 'new' });
+    await child.get('/swr');
+    assert.equal((await child.get('/swr')).text, 'old');
+    assert.equal((await untilHit(child, '/swr', 'new')).text, 'new', 'a refresh that nobody waits for goes around, too');
     assert.equal(relay.accepted, accepted);
 });
 
@@ -302,10 +309,10 @@ const purgeTag = (node, tag, ...more) => run(['purge', '--admin', `127.0.0.1:${n
 const position = (response) => response.header('doorstep-position')?.split('/') ?? [];
 
 /** Asks until it is a hit; what the bus decides is waited for. */
-async function untilHit(node, target) {
+async function untilHit(node, target, text) {
     for (let i = 0; i < 500; i++) {
         const response = await node.get(target);
-        if (cacheStatus(response).hit) {
+        if (cacheStatus(response).hit && (!text || response.text === text)) {
             return response;
         }
         await new Promise((resolve) => setTimeout(resolve, 10));
