@@ -178,7 +178,8 @@ export async function startNginxDisk(dir, cpu, origin, { keys, size }) {
     const port = await freePort();
     const conf = write(dir, 'nginx.conf', nginxConf(dir, `
         access_log off;
-        proxy_cache_path ${dir}/cache levels=1:2 keys_zone=c:${keys}m max_size=${size}m inactive=1d use_temp_path=off;
+        proxy_cache_path ${dir}/cache levels=1:2 keys_zone=c:${keys}m max_size=${size}m inactive=1d
+            use_temp_path=off loader_files=1000;
         upstream origin { server 127.0.0.1:${origin}; keepalive 256; keepalive_requests 1000000000; }
         server {
             listen 127.0.0.1:${port} backlog=4096;
