@@ -425,12 +425,12 @@ static void node_free(struct runtime *node)
     access_log_close(node->server.access_log);
     if (node->server.config)
         compiled_free(node->server.config);
+    tiers_free(&node->tiers);
     for (unsigned i = 0; i < node->loop_count; i++) {
         if (i >= node->running)
             http_loop_free(node->http[i]);
         loop_free(node->loops[i]);
     }
-    tiers_free(&node->tiers);
     fill_table_free(node->server.fill.table);
     if (node->server.memory)
         memory_free(node->server.memory);

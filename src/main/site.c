@@ -191,6 +191,12 @@ static bool is_hex_key(struct view key)
     return key.len == 64;
 }
 
+/* Braces mean something in the keys of a Cluster. */
+static bool is_key_part(struct view part)
+{
+    return part.len <= 64 && !view_contains(part, '{') && !view_contains(part, '}');
+}
+
 static void check_tiers(struct site *site, struct conf_report *report)
 {
     const char *why;
@@ -207,6 +213,10 @@ static void check_tiers(struct site *site, struct conf_report *report)
         conf_complain(report, "disk.size", "smaller than four segments: at least 4 times disk.segment");
     if (site->shared.url.len && store_url_parse(site->shared.url, &site->_arena, &site->shared.at, &why) < 0)
         conf_complain(report, "shared.url", "%s", why);
+    if (!is_key_part(site->shared.prefix))
+        conf_complain(report, "shared.prefix", "no braces, and 64 bytes at most: it begins every key");
+    if (site->shared.url.len && !is_key_part(site->node.region))
+        conf_complain(report, "node.region", "no braces, and 64 bytes at most: it is in every key of the shared store");
     if (site->shared.at.tls == false && site->shared.tls.ca.len)
         conf_complain(report, "shared.tls", "the store is not reached over TLS: write rediss://");
     if (site->shared.url.len == 0 && site->purge.redis_channel.len)

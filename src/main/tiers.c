@@ -493,8 +493,10 @@ void tiers_free(struct tiers *tiers)
     purge_pg_free(tiers->pg);
     bus_free(server->bus);
     ladder_free(server->ladder);
+    workers_free(
+        tiers
+            ->workers); /* first: a read under way posts to its loop, and the tier lets go of what came back to nobody */
     disk_close(server->disk);
-    workers_free(tiers->workers);
     shared_free(server->shared);
     redis_free(tiers->redis);
     purger_free(server->purger);

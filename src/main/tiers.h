@@ -36,5 +36,5 @@ void tiers_stop(struct tiers *tiers);
 void tiers_close_loop(struct tiers *tiers, struct loop *loop);
 /* From the main thread while the loops still run: commits what is queued; answers go to the loops. */
 void tiers_close_state(struct tiers *tiers);
-/* The loops have ended. */
+/* The loops have ended, but are not freed yet. */
 void tiers_free(struct tiers *tiers);

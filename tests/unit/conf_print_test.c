@@ -31,7 +31,8 @@ static void test_reference(void **state)
     assert_non_null(strstr(text, "\n## routes[].key.query\n"));
     assert_non_null(strstr(text, "\n## upstreams.NAME.keepalive\n"));
     assert_non_null(strstr(text, "| `head` | size, 1K to 1M | `32K` |"));
-    assert_null(strstr(text, "`disk`"));
+    assert_non_null(strstr(text, "\n## shared.lease\n"));
+    assert_null(strstr(text, "`ai`"));
     free(text);
 }
 

@@ -96,12 +96,40 @@ static void test_cross_checks(void **state)
     expect(ROUTES "  - { match: '/*', upstream: app }\nadmin: { listen: ':9180' }\n", 4,
            "admin.listen: others can reach this address: set admin.token");
     expect(ROUTES "  - { match: '/*', upstream: app }\nlisten: [':80', ':80']\n", 4, "listen[1]: given twice");
-    expect(ROUTES "  - { match: '/*', upstream: app }\ndisk: { path: /x }\n", 4,
-           "disk: known, but not available in this version");
+    expect(ROUTES "  - { match: '/*', upstream: app }\nai: { path: /x }\n", 4,
+           "ai: known, but not available in this version");
     expect("upstreams: { a: { servers: [] } }\nroutes:\n  - { match: '/*', upstream: a }\n", 1,
            "upstreams.a.servers: at least one server is needed");
     expect("upstreams: { a: { servers: 'http://x', tls: { ca: /x } } }\nroutes:\n  - { match: '/*', upstream: a }\n", 1,
            "upstreams.a.tls: none of the servers is https");
+}
+
+#define ROUTE ROUTES "  - { match: '/*', upstream: app }\n"
+
+/* Proves that the rungs below memory are checked: what they need, what does not go together. */
+static void test_tiers(void **state)
+{
+    (void)state;
+    expect(ROUTE "disk: { size: 1G }\n", 4, "disk: \"path\" is missing: the directory of the tier");
+    expect(ROUTE "disk: { path: /x, key: abc }\n", 4,
+           "disk.key: not 64 hexadecimal digits (32 bytes); make one with: openssl rand -hex 32");
+    expect(ROUTE "disk: { path: /x, size: 32M, segment: 16M }\n", 4,
+           "disk.size: smaller than four segments: at least 4 times disk.segment");
+    expect(ROUTE "shared: { prefix: x }\n", 4, "shared: \"url\" is missing, as in url: \"redis://127.0.0.1:6379\"");
+    expect(ROUTE "shared: { url: 'http://x' }\n", 4,
+           "shared.url: write redis://host:port, rediss://host:port or unix:/path");
+    expect(ROUTE "shared: { url: 'redis://h:0' }\n", 4, "shared.url: the port is no number from 1 to 65535");
+    expect(ROUTE "shared: { url: 'redis://h/x' }\n", 4,
+           "shared.url: what follows the host is no database number, as in redis://host/2");
+    expect(ROUTE "shared: { url: 'redis://h', prefix: 'a{b}' }\n", 4,
+           "shared.prefix: no braces, and 64 bytes at most: it begins every key");
+    expect(ROUTE "purge: { redis_channel: x }\n", 4, "purge.redis_channel: needs a shared store: set shared.url");
+    expect(ROUTE "purge: { postgres: 'mysql://x' }\n", 4,
+           "purge.postgres: not a connection URL: write postgres://user@host:port/database");
+    expect(ROUTES "  - { match: '/*', upstream: app, disk: pin }\n", 3,
+           "routes[0].disk: \"pin\" needs a disk tier: set disk.path");
+    expect(ROUTES "  - { match: '/*', upstream: app, fallback: app }\n", 3,
+           "routes[0].fallback: the same as upstream: name another one");
 }
 
 /* Proves that mistakes of options and of their combination come together. */
@@ -142,10 +170,8 @@ static void test_default(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_cross_checks),
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_default),
+        cmocka_unit_test(test_small),    cmocka_unit_test(test_cross_checks), cmocka_unit_test(test_tiers),
+        cmocka_unit_test(test_together), cmocka_unit_test(test_default),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
