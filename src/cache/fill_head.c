@@ -211,6 +211,12 @@ static bool is_behind(struct fill *fill, const struct http_response *response, s
     return true;
 }
 
+/* May the request be sent again, elsewhere or with more emphasis? Else its answer is all there is. */
+static bool may_ask_again(const struct fill *fill)
+{
+    return !fill->insists && method_is_safe(fill->request.method) && fill->request.body == BODY_NONE;
+}
+
 static void note_behind(struct fill *fill)
 {
     pthread_mutex_lock(&fill->lock);
@@ -280,12 +286,14 @@ static bool freshen(struct fill *fill, const struct http_response *not_modified,
     object_share_body(object, fill->stored);
     atomic_fetch_or(&object->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN | (stored->flags & OBJECT_PARTIAL));
     behind = is_behind(fill, not_modified, object);
-    if (behind && !fill->insists) {
+    if (behind && may_ask_again(fill)) {
         object_unref(object);
         note_behind(fill);
         return false;
     }
-    if (!behind && !atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
+    if (behind)
+        atomic_store(&fill->doomed, true);
+    if (!atomic_load(&fill->doomed) && !(freshness.cc.flags & (CC_NO_STORE | CC_PRIVATE))) {
         fill_keep_object(fill, object, true);
     } else {
         memory_drop_object(fill->context.memory, fill->stored);
@@ -430,13 +438,14 @@ static void open_object(struct fill *fill, const struct http_response *response,
         return;
     }
     if (is_behind(fill, response, object)) {
-        if (!fill->insists) {
+        if (may_ask_again(fill)) {
             object_unref(object);
             note_behind(fill);
             undecidable(fill, EXCHANGE_INTERNAL);
             return;
         }
-        /* The origin's word, by way of a parent that still has to hear of the purge: for those who asked, not to be kept. */
+        /* The origin's word, by way of a parent that still has to hear of the purge, or the answer to a write: for those who
+         * asked, not to be kept. */
         atomic_store(&fill->doomed, true);
     }
     if (why != WHY_NONE)

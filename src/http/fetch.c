@@ -285,14 +285,14 @@ static enum flow ask_again(struct req *r)
 static bool try_elsewhere(struct req *r, const struct fill_view *look)
 {
     const struct hop *fallback = &r->route->fallback;
+    bool again = r->restarts < RESTARTS_MAX; /* it may have joined others, who asked the wrong one */
 
-    if (!has_failed(r, look) || r->restarts >= RESTARTS_MAX || !method_is_safe(r->request.method) ||
-        r->request.body != BODY_NONE || wants_upgrade(r))
+    if (!has_failed(r, look) || !method_is_safe(r->request.method) || r->request.body != BODY_NONE)
         return false;
-    if (fallback->upstream && fetch_hop(r) != fallback)
+    if (fallback->upstream && fetch_hop(r) != fallback && (again || !r->fell_back))
         r->fell_back = true;
-    else if (look->behind)
-        r->insists = true; /* again, when it joined somebody who did not */
+    else if (look->behind && (again || !r->insists))
+        r->insists = true;
     else
         return false;
     return true;

@@ -475,3 +475,47 @@ test('check: a token is for parents, has no spaces, and is better not sent in cl
         fs.rmSync(folder, { recursive: true });
     }
 });
+
+flow('three nodes, and only the last has heard of a purge: it insists through both', stopped, async (s) => {
+    const redis = await s.use(startRedis());
+    const relay = await s.use(startRelay(redis.port));
+    s.origin.answers(version(1));
+    const nodes = await startNodes(s, ['one', 'two', 'three'], (name, earlier) => {
+        const store = name === 'three' ? redis.url : `redis://127.0.0.1:${relay.port}`;
+        const options = { route: { shared: false },
+            config: { children: { token: TOKEN }, shared: { url: store }, purge: { wait: '50ms' } } };
+        return earlier.length ? childConfig(earlier.at(-1).port, options) : siteConfig([s.origin.url], options);
+    });
+    await Promise.all(nodes.map((node) => node.line(/bus: caught up/)));
+    await nodes[2].get('/a');
+    await nodes[2].get('/head');
+    relay.blackhole();
+    s.origin.answers(version(2));
+    await purgeTag(nodes[2], 'shop');
+    assert.equal((await nodes[2].get('/a')).text, 'v2');
+    assert.equal((await nodes[2].get('/head', {}, { method: 'HEAD' })).header('etag'), '"v2"');
+    assert.equal((await nodes[2].get('/a', { Range: 'bytes=0-1' })).text, 'v2');
+    const writes = s.origin.requests.filter((request) => request.method === 'POST').length;
+    assert.equal((await nodes[2].get('/a', {}, { method: 'POST', body: 'x' })).text, 'v2');
+    assert.equal(s.origin.requests.filter((request) => request.method === 'POST').length, writes + 1, 'a write is sent once');
+    assert.equal((await nodes[2].get('/a', { Connection: 'upgrade', Upgrade: 'websocket' })).text, 'v2');
+    await relay.heal();
+    assert.equal((await untilHit(nodes[2], '/a')).text, 'v2');
+    assert.equal((await untilHit(nodes[1], '/a')).text, 'v2');
+});
+
+flow('a parent that is no Doorstep: its answers are believed, whatever position they claim for another bus', stopped, async (s) => {
+    s.origin.answers(fresh);
+    const redis = await s.use(startRedis());
+    const parent = await s.startOrigin();
+    parent.answers({ ...fresh, headers: { ...fresh.headers, 'Doorstep-Position': '0000000000000001/1' } });
+    const [child] = await startNodes(s, ['child'], () => childConfig(parent.port,
+        { route: { shared: false }, config: { shared: { url: redis.url }, purge: { wait: '50ms' } } }));
+    await child.line(/bus: caught up/);
+    for (const value of ['0000000000000001/1', '/', '', 'x', '0000000000000001', '0000000000000001/99999999999999999999999']) {
+        parent.answers({ ...fresh, headers: { ...fresh.headers, 'Doorstep-Position': value } });
+        await purgeTag(child, 'shop');
+        assert.equal((await child.get('/a')).text, 'hello', value);
+        assertHit(await child.get('/a'));
+    }
+});
