@@ -88,7 +88,7 @@ static void server_timing(struct req *r, struct text *t)
         else
             timing_member(t, asked_name(r), timing->first_byte_us, &first);
     } else {
-        timing_member(t, r->from_cache ? VIEW("memory") : VIEW("node"), now - r->started_us, &first);
+        timing_member(t, r->from_cache && !r->climbed ? VIEW("memory") : VIEW("node"), now - r->started_us, &first);
     }
     text_lit(t, "\r\n");
 }
