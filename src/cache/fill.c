@@ -251,8 +251,8 @@ static void note_end(struct fill *fill, enum fill_phase phase)
 /* The owner's part is over: readers may go on reading what is there. */
 static void finish(struct fill *fill, enum fill_phase phase)
 {
+    fill_spill_end(fill, phase == FILL_DONE); /* first: until it is kept, a write must find it */
     fill_unlist(fill);
-    fill_spill_end(fill, phase == FILL_DONE);
     if (fill->leased)
         ladder_release(fill->context.ladder, fill->task.loop, &fill->key);
     pthread_mutex_lock(&fill->lock);
@@ -313,13 +313,19 @@ void fill_keep_object(struct fill *fill, struct object *object, bool confirmed)
 static void store(struct fill *fill)
 {
     struct object *object = fill->object, *compact;
+    uint64_t position = atomic_load(&object->purge_pos);
+    enum mark_verdict verdict;
 
     if (!fill->storing)
         return;
-    if (atomic_load(&fill->doomed) || marks_check(fill->context.marks, object) == MARKS_HARD) {
+    verdict = marks_check(fill->context.marks, object);
+    if (atomic_load(&fill->doomed) || verdict == MARKS_HARD) {
         set_why(fill, WHY_PURGED);
         return;
     }
+    /* Its position goes along to where the flag does not: whoever looks there must find the soft mark again. */
+    if (verdict == MARKS_SOFT)
+        atomic_store(&object->purge_pos, position);
     object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
     compact = object_compact(object);
     fill_keep_object(fill, compact ? compact : object, false); /* readers go on with the original */
@@ -357,9 +363,13 @@ static void stop_storing(struct fill *fill, enum why why)
 {
     bool small = atomic_load(&fill->object->body_len) <= fill->policy->max_object;
 
-    fill_unlist(fill);
+    fill_unshare(fill);
     fill->storing = false;
-    set_why(fill, small && fill_spill_begin(fill) ? WHY_NONE : why);
+    if (small && fill_spill_begin(fill))
+        why = WHY_NONE; /* it is kept all the same: a write must find it */
+    else
+        fill_unlist(fill);
+    set_why(fill, why);
     atomic_fetch_or(&fill->object->flags, OBJECT_TRANSIENT);
 }
 

@@ -60,9 +60,13 @@ void fill_spill_end(struct fill *fill, bool complete)
     if (!spill)
         return;
     fill->spill = NULL;
-    if (complete && !atomic_load(&fill->doomed) && marks_check(fill->context.marks, fill->object) != MARKS_HARD)
+    if (complete && !atomic_load(&fill->doomed) && marks_check(fill->context.marks, fill->object) == MARKS_CLEAR) {
         disk_writer_commit(spill->writer);
-    else
+        /* As in fill_keep_object(): what dooms, dooms before it drops. */
+        if (atomic_load(&fill->doomed))
+            disk_drop(fill->context.disk, entry_key_primary(&fill->key));
+    } else {
         disk_writer_abort(spill->writer);
+    }
     heap_free(spill);
 }

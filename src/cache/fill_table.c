@@ -86,6 +86,15 @@ unsigned fill_table_count(struct fill_table *table)
     return count;
 }
 
+void fill_unshare(struct fill *fill)
+{
+    if (!fill->shard)
+        return;
+    pthread_mutex_lock(&fill->shard->lock);
+    fill->shared = false;
+    pthread_mutex_unlock(&fill->shard->lock);
+}
+
 void fill_unlist(struct fill *fill)
 {
     if (!fill->shard)

@@ -76,7 +76,9 @@ struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *
 bool fill_fits(struct fill *fill, const struct http_request *request);
 /* No purge since it started could concern it: who asks now may have its answer. */
 bool fill_is_current(const struct fill *fill);
-/* Nobody new can join; under no lock. */
+/* Nobody new can join, but a write or a purge finds it still; under no lock. */
+void fill_unshare(struct fill *fill);
+/* Nobody finds it any more; under no lock. */
 void fill_unlist(struct fill *fill);
 /* Frees when `refs` drops to 0; called with fill.lock held, which is released. */
 void fill_put_locked(struct fill *fill);

@@ -37,6 +37,7 @@ struct climb {
     struct ladder *ladder;
     struct key key; /* its text lies behind the struct */
     enum climb_step step;
+    uint32_t drops;
     bool ask_disk, ask_shared, ask_lease;
     bool variant;        /* the present rung said that the key has variants */
     uint64_t generation; /* of them, there */
@@ -120,6 +121,7 @@ static struct climb *climb_new(struct ladder *ladder, const struct ladder_query 
     timer_init(&climb->timer, &climb->task);
     list_init(&climb->waiters);
     climb->ladder = ladder;
+    climb->drops = ladder_drops(ladder, query->key);
     climb->key = *query->key;
     memcpy(climb->key_memory, query->key->text.ptr, query->key->text.len);
     climb->key.text.ptr = climb->key_memory;
@@ -315,12 +317,30 @@ static bool step_pause(struct climb *climb)
     return true;
 }
 
+/* A write has come since the search began: what it finds may be from before. */
+static bool is_overtaken(const struct climb *climb)
+{
+    return ladder_drops(climb->ladder, &climb->key) != climb->drops;
+}
+
+static void keep_best(struct climb *climb)
+{
+    struct memory *memory = climb->ladder->options.memory;
+
+    if (climb->best && !is_overtaken(climb))
+        (void)!memory_put(memory, climb->best, NULL);
+    if (!climb->best || !is_overtaken(climb))
+        return;
+    memory_drop_object(memory, climb->best);
+    object_unref(climb->best);
+    climb->best = NULL;
+}
+
 static void finish(struct climb *climb)
 {
     list_remove(&climb->link); /* whoever comes now looks into memory */
     list_init(&climb->link);
-    if (climb->best)
-        (void)!memory_put(climb->ladder->options.memory, climb->best, NULL);
+    keep_best(climb);
     LIST_EACH (link, &climb->waiters)
         task_wake(CONTAINER_OF(link, struct ladder_waiter, link)->task);
 }
@@ -352,7 +372,7 @@ static void climb_run(struct task *task)
 static bool may_join(struct climb *climb, const struct ladder_query *query)
 {
     return key_eq(&climb->key, query->key) && climb->values.len == 0 && climb->ask_disk >= query->disk &&
-           climb->step != CLIMB_END;
+           climb->step != CLIMB_END && !is_overtaken(climb);
 }
 
 bool ladder_climb(struct ladder *ladder, const struct ladder_query *query, struct task *task,

@@ -84,7 +84,8 @@ void ladder_put(struct ladder *ladder, struct loop *loop, struct object *object,
                 bool confirmed, bool leased);
 /* The fetch for this key ended without anything to keep. */
 void ladder_release(struct ladder *ladder, struct loop *loop, const struct key *key);
-/* Every variant of the key goes from every rung below memory; memory is the caller's. */
+/* A write concerns the key: every variant of it goes from every rung, memory too, and no search or write under way on this node
+ * brings it back. */
 void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key);
 /* From the memory tier when it evicts; any thread, under its locks. */
 void ladder_evicted(struct ladder *ladder, struct object *object);

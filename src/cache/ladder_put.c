@@ -23,6 +23,7 @@ struct put {
     struct node link;
     struct ladder *ladder;
     struct object *object;
+    uint32_t drops;
     bool pin, to_disk, to_shared, release;
     bool disk_asked, shared_asked;
     struct disk_get *disk_get;
@@ -58,6 +59,17 @@ void ladder_puts_close(struct ladder_loop *here)
 static uint64_t bus_position(struct ladder *ladder, const struct object *object)
 {
     return marks_bus_at(ladder->options.marks, atomic_load(&object->purge_pos));
+}
+
+/* A soft purge is a flag, which other nodes do not see, behind which the position moves on: looked at in the opposite order. */
+static void share(struct ladder *ladder, struct loop *loop, struct entry_key at, struct object *object, bool release)
+{
+    uint64_t position = bus_position(ladder, object);
+
+    if (!atomic_load(&object->soft_purged))
+        shared_put(ladder->options.shared, loop, at, object, position, release);
+    else if (release)
+        shared_lease_release(ladder->options.shared, loop, at);
 }
 
 /* The generation of the rung's entry, or a new one when that entry is of no use. Gives `names` back. */
@@ -96,10 +108,20 @@ static void variant_to_shared(struct put *put, struct object *names)
     if (made)
         shared_put_vary(shared, put->task.loop, primary, &object->key, object_vary_names(object), generation, position,
                         object->times.lifetime_ms);
-    shared_put(shared, put->task.loop, entry_key_variant(&object->key, generation, object_vary_values(object)), object,
-               position, false);
+    share(put->ladder, put->task.loop, entry_key_variant(&object->key, generation, object_vary_values(object)), object,
+          false);
     if (put->release)
         shared_lease_release(shared, put->task.loop, primary);
+}
+
+static void drop_below(struct ladder *ladder, struct loop *loop, const struct key *key)
+{
+    struct entry_key primary = entry_key_primary(key);
+
+    if (ladder->options.disk)
+        disk_drop(ladder->options.disk, primary);
+    if (ladder->options.shared)
+        shared_drop(ladder->options.shared, loop, primary);
 }
 
 static void put_run(struct task *task)
@@ -129,6 +151,9 @@ static void put_run(struct task *task)
             return;
         variant_to_shared(put, r == 0 ? names : NULL);
     }
+    /* A write has come while the names were read: what went down just now is from before it. */
+    if (ladder_drops(put->ladder, &put->object->key) != put->drops)
+        drop_below(put->ladder, task->loop, &put->object->key);
     put_free(put);
 }
 
@@ -150,6 +175,7 @@ static void put_variant(struct ladder *ladder, struct loop *loop, struct object 
     task_init(&put->task, loop, put_run);
     put->ladder = ladder;
     put->object = object_ref(object);
+    put->drops = ladder_drops(ladder, &object->key);
     put->pin = pin;
     put->to_disk = to_disk;
     put->to_shared = to_shared;
@@ -180,7 +206,7 @@ void ladder_put(struct ladder *ladder, struct loop *loop, struct object *object,
     else if (to_disk)
         disk_offer(options->disk, primary, object, pin || confirmed ? DISK_PINNED : DISK_FILLED);
     if (to_shared)
-        shared_put(options->shared, loop, primary, object, bus_position(ladder, object), leased);
+        share(ladder, loop, primary, object, leased);
     else if (leased)
         ladder_release(ladder, loop, &object->key);
 }
@@ -192,12 +218,9 @@ void ladder_release(struct ladder *ladder, struct loop *loop, const struct key *
 
 void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key)
 {
-    struct entry_key primary = entry_key_primary(key);
-
-    if (ladder->options.disk)
-        disk_drop(ladder->options.disk, primary);
-    if (ladder->options.shared)
-        shared_drop(ladder->options.shared, loop, primary);
+    atomic_fetch_add(&ladder->drops[key->hash[1] % DROP_SLOTS], 1);
+    memory_drop(ladder->options.memory, key);
+    drop_below(ladder, loop, key);
 }
 
 void ladder_evicted(struct ladder *ladder, struct object *object)

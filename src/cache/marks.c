@@ -45,6 +45,7 @@ struct marks {
     struct pair *pairs;
     unsigned pair_first, pair_count, pair_cap;
     uint64_t bus_floor;
+    uint64_t pair_lost; /* our position of the newest pair that left the ring */
     _Atomic uint64_t bus_identity;
     uint64_t marks, folds;
     _Atomic uint64_t checks;
@@ -158,6 +159,7 @@ static void remember_pair(struct marks *marks, uint64_t position, uint64_t bus)
         struct pair *lost = &marks->pairs[marks->pair_first];
 
         marks->bus_floor = MAX(marks->bus_floor, lost->bus);
+        marks->pair_lost = lost->position;
         marks->pair_first = (marks->pair_first + 1) % marks->pair_cap;
         marks->pair_count--;
     }
@@ -373,10 +375,7 @@ enum mark_verdict marks_check_foreign(struct marks *marks, struct object *object
     known = bus >= marks->bus_floor;
     n = pairs_upto(marks, bus, false);
     /* What came after the last mark it knew of counts, marks that never were on the bus included. */
-    if (n)
-        since = marks->pairs[(marks->pair_first + n - 1) % marks->pair_cap].position;
-    else
-        since = marks->pair_count ? marks->pairs[marks->pair_first].position - 1 : 0;
+    since = n ? marks->pairs[(marks->pair_first + n - 1) % marks->pair_cap].position : marks->pair_lost;
     pthread_mutex_unlock(&marks->lock);
     if (!known)
         return MARKS_HARD;

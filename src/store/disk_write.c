@@ -375,6 +375,9 @@ static int put_entry(struct disk *disk, const struct disk_item *item, const stru
     char *at, *payload;
 
     entry_of(item->object, &entry);
+    /* Soft-purged while it waited: its position has moved on behind the flag, and only the position would be kept. */
+    if (atomic_load(&item->object->soft_purged))
+        return -ECANCELED;
     if (body)
         entry.body_len = body->len;
     entry.complete_len = MAX(entry.complete_len, entry.body_first + entry.body_len);

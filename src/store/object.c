@@ -239,6 +239,7 @@ struct object *object_compact(struct object *object)
     compact->cost_ms = object->cost_ms;
     compact->times = object->times;
     atomic_store(&compact->purge_pos, atomic_load(&object->purge_pos));
+    atomic_store(&compact->soft_purged, atomic_load(&object->soft_purged)); /* set before the position moves on */
     compact->body_first = object->body_first;
     compact->complete_len = object->complete_len;
     if (object_copy_body(compact, object) < 0) {

@@ -171,6 +171,27 @@ static void test_bus(void **state)
     marks_free(marks);
 }
 
+static void test_before_the_first_pair(void **state)
+{
+    /* A mark without a bus position that came before the first with one concerns a foreign copy that is older than both. */
+    struct marks *marks = fresh(0);
+    struct object *object;
+
+    (void)state;
+    add(marks, MARK_TAG, false, "a");
+    marks_add(marks, &(struct mark){ .kind = MARK_TAG, .text = VIEW("b") }, 100);
+    object = stored("http://h/", "a", 50);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_HARD);
+    object_unref(object);
+    object = stored("http://h/", "c", 50);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
+    object_unref(object);
+    object = stored("http://h/", "a", 100);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
+    object_unref(object);
+    marks_free(marks);
+}
+
 static void test_doubt_and_joining(void **state)
 {
     /* Doubt comes and goes and changes no verdict; a fetch may be joined unless a mark since then could concern it. */
@@ -209,9 +230,13 @@ static void test_restored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),    cmocka_unit_test(test_tags_and_groups),
-        cmocka_unit_test(test_moves),    cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_bus),      cmocka_unit_test(test_doubt_and_joining),
+        cmocka_unit_test(test_kinds),
+        cmocka_unit_test(test_tags_and_groups),
+        cmocka_unit_test(test_moves),
+        cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_bus),
+        cmocka_unit_test(test_before_the_first_pair),
+        cmocka_unit_test(test_doubt_and_joining),
         cmocka_unit_test(test_restored),
     };
 
