@@ -109,7 +109,7 @@ static void answer_purge(const struct http_request *request, struct admin_answer
         if (!answer_param(request, kinds[i].name, &target))
             continue;
         kind = kinds[i].kind;
-        said++;
+        said += answer_param_count(request, kinds[i].name);
     }
     ret->purge = said == 1 && !target.overflow &&
                  purge_event_make(kind, text_view(&target), answer_flag(request, VIEW("soft")), &ret->event) == 0;

@@ -95,6 +95,17 @@ bool answer_param(const struct http_request *request, struct view name, struct t
     return true;
 }
 
+unsigned answer_param_count(const struct http_request *request, struct view name)
+{
+    struct view rest = request->query;
+    struct uri_param param;
+    unsigned count = 0;
+
+    while (rest.ptr && uri_query_next(&rest, &param))
+        count += view_eq(param.name, name);
+    return count;
+}
+
 bool answer_flag(const struct http_request *request, struct view name)
 {
     struct uri_param param;

@@ -22,6 +22,8 @@ void answer_decode(struct view value, struct text *out);
 /* A query parameter, percent-decoded into `memory` ('+' stays itself: these are URLs). False when it is absent; true with
  * memory->overflow when it does not fit. */
 bool answer_param(const struct http_request *request, struct view name, struct text *memory);
+/* How often it is there. */
+unsigned answer_param_count(const struct http_request *request, struct view name);
 /* Present, and neither empty nor "0" nor "false" (a bare "soft" counts). */
 bool answer_flag(const struct http_request *request, struct view name);
 
