@@ -98,6 +98,20 @@ export class Program {
         return [...problems, ...this.complaints()];
     }
 
+    /** As power going away, for the process. Returns what a sanitizer had said before. */
+    async kill() {
+        const problems = this.ended ? [`it ended by itself with ${this.code}`] : [];
+        this.#child.kill('SIGKILL');
+        await this.#exited;
+        return [...problems, ...this.complaints()];
+    }
+
+    /** Resolves with its exit code or signal. */
+    async end(what = 'its end') {
+        await watched(this.#exited, what);
+        return this.code;
+    }
+
     /** What a sanitizer or a failed CHECK said. */
     complaints() {
         fs.rmSync(this.folder, { recursive: true, force: true });

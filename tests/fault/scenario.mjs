@@ -103,7 +103,7 @@ export class Scenario {
         if (response.status !== 200 && response.status !== 206) {
             throw new Error('an unexpected status');
         }
-        for (const version of this.versions()) {
+        for (const version of this.versions(target)) {
             const whole = bodyOf(target, version, language);
             const wanted = response.status === 206 ? parts(response, whole) : whole;
             if (response.complete ? response.body.equals(wanted)

@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -246,6 +247,22 @@ ssize_t write(int fd, const void *memory, size_t len)
 {
     return stream_of(fd) ? send(fd, memory, len, MSG_NOSIGNAL) : disk_write(fd, memory, len);
 }
+
+ssize_t sendfile(int to, int from, off_t *at, size_t len)
+{
+    struct watched *w = stream_of(to);
+
+    if (!w || len == 0)
+        return disk_sendfile(to, from, at, len);
+    switch (draw_fate(w, to, false)) {
+    case FATE_ERROR: return -1;
+    case FATE_SHORT: return disk_sendfile(to, from, at, draw_len(len));
+    case FATE_REAL: break;
+    }
+    return disk_sendfile(to, from, at, len);
+}
+
+ssize_t sendfile64(int to, int from, off_t *at, size_t len) __attribute__((alias("sendfile")));
 
 static void small_buffer(int fd)
 {

@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -297,7 +296,7 @@ ssize_t preadv(int fd, const struct iovec *iov, int count, off_t at)
     return preadv2(fd, iov, count, at, 0);
 }
 
-ssize_t sendfile(int to, int from, off_t *at, size_t len)
+ssize_t disk_sendfile(int to, int from, off_t *at, size_t len)
 {
     return fd_fails(from, KIND_READ) ? -1 : syscall(SYS_sendfile, to, from, at, len);
 }
@@ -330,7 +329,6 @@ ALSO(pread64, pread);
 ALSO(__pread64_chk, __pread_chk);
 ALSO(preadv64, preadv);
 ALSO(preadv64v2, preadv2);
-ALSO(sendfile64, sendfile);
 ALSO(fallocate64, fallocate);
 ALSO(posix_fallocate64, posix_fallocate);
 ALSO(ftruncate64, ftruncate);

@@ -154,9 +154,14 @@ class Link {
     reset() {
         if (this.open) {
             this.#end();
-            this.client.resetAndDestroy();
-            this.server?.resetAndDestroy();
+            this.#cut(this.client);
+            this.#cut(this.server);
         }
+    }
+
+    /** Once a FIN is on its way Node cannot reset any more, and would keep the handle for ever. */
+    #cut(socket) {
+        socket?.[socket.writableEnded ? 'destroy' : 'resetAndDestroy']();
     }
 }
 
