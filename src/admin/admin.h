@@ -29,3 +29,7 @@ int admin_new(struct admin **ret, const struct admin_options *options);
 void admin_free(struct admin *admin);
 /* The handler for server.admin; `arg` is the struct admin. On a loop's thread, inside its turn. */
 admin_handler admin_handle;
+
+/* The upstreams of a configuration, each once. Returns how many (at most `max`). */
+unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max);
+#define ADMIN_UPSTREAMS_MAX 64u

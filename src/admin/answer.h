@@ -56,7 +56,3 @@ void admin_put_breakers(struct text *out, struct upstream *upstream);
 /* /upstreams/NAME/breaker */
 bool admin_is_breaker_path(struct view path);
 void admin_switch_breaker(struct admin *admin, const struct http_request *request, struct admin_answer *ret);
-
-/* The upstreams of a configuration, each once. Returns how many (at most `max`). */
-unsigned admin_upstreams(const struct http_config *config, struct upstream **ret, unsigned max);
-#define ADMIN_UPSTREAMS_MAX 64u

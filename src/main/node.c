@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "main/compile.h"
 #include "main/tiers.h"
+#include "main/watch.h"
 #include "net/dns.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct runtime {
     struct server server;
     struct tiers tiers;
     struct message tiers_order;
+    struct watch watch;
     struct metrics *metrics;
     struct admin *admin;
     struct loop *loops[LOOPS_MAX];
@@ -253,16 +255,18 @@ static void order_end_fills(struct loop *loop, struct message *message)
 
 static void order_start_tiers(struct loop *loop, struct message *message)
 {
-    (void)loop;
     (void)message;
     tiers_start(&the_node->tiers);
+    watch_start(&the_node->watch, &the_node->server, loop);
 }
 
 static void order_stop_tiers(struct loop *loop, struct message *message)
 {
     (void)message;
-    if (loop == the_node->loops[0])
+    if (loop == the_node->loops[0]) {
+        watch_stop(&the_node->watch);
         tiers_stop(&the_node->tiers);
+    }
     order_done(loop);
 }
 
