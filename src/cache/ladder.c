@@ -39,6 +39,7 @@ struct climb {
     enum climb_step step;
     uint32_t drops;
     bool ask_disk, ask_shared, ask_lease;
+    enum ladder_disk keep;
     bool variant;        /* the present rung said that the key has variants */
     uint64_t generation; /* of them, there */
     struct disk_get *disk_get;
@@ -128,6 +129,7 @@ static struct climb *climb_new(struct ladder *ladder, const struct ladder_query 
     climb->ask_disk = query->disk && ladder->options.disk;
     climb->ask_shared = query->shared && ladder->options.shared;
     climb->ask_lease = climb->ask_shared && query->lease && ladder->options.lease_ms;
+    climb->keep = query->keep;
     climb->values = text_make(climb->values_memory, sizeof(climb->values_memory));
     climb->rung_us = clock_mono_us();
     list_push(&ladder_loop(ladder, loop)->climbs[climb->key.hash[0] % CLIMB_BUCKETS], &climb->link);
@@ -325,13 +327,20 @@ static bool is_overtaken(const struct climb *climb)
 
 static void keep_best(struct climb *climb)
 {
-    struct memory *memory = climb->ladder->options.memory;
+    const struct ladder_options *options = &climb->ladder->options;
+    const struct ladder_rule rule = { .disk = climb->keep };
 
-    if (climb->best && !is_overtaken(climb))
-        (void)!memory_put(memory, climb->best, NULL);
+    if (climb->best && !is_overtaken(climb)) {
+        (void)!memory_put(options->memory, climb->best, NULL);
+        /* The disk had nothing, or less. */
+        if (climb->rung == RUNG_SHARED)
+            ladder_put(climb->ladder, climb->task.loop, climb->best, &rule, false, false);
+    }
     if (!climb->best || !is_overtaken(climb))
         return;
-    memory_drop_object(memory, climb->best);
+    memory_drop_object(options->memory, climb->best);
+    if (climb->rung == RUNG_SHARED && options->disk)
+        disk_drop(options->disk, entry_key_primary(&climb->key));
     object_unref(climb->best);
     climb->best = NULL;
 }

@@ -1,5 +1,5 @@
 /* The ladder below memory: disk, then the store shared with other nodes. What is found there is put into memory on the way
- * up; what a fill brings is written down to them, off the request's path. Nothing is ever required to be there: every kind of
+ * up, and what the store had is offered to the disk; what a fill brings is written down to them, off the request's path. Nothing is ever required to be there: every kind of
  * failure is "not found", which asks the next rung.
  *
  * A climb is one search for one key on one loop; requests for the same key wait for it together. Fetches from the origin are
@@ -35,11 +35,14 @@ void ladder_free(struct ladder *ladder);
 
 /* ---- up: looking for a response ---- */
 
+enum ladder_disk { LADDER_DISK_AUTO, LADDER_DISK_PIN, LADDER_DISK_OFF };
+
 struct ladder_query {
     const struct key *key;
     const struct http_request *request; /* for Vary; borrowed until ladder_leave() */
     bool disk, shared;                  /* which rungs may be asked */
     bool lease;                         /* a miss leads to a fetch that others may wait for */
+    enum ladder_disk keep;              /* what is found in the shared store: for the disk, as what a fill brings */
 };
 
 struct climb;
@@ -71,8 +74,6 @@ bool ladder_answer(struct ladder_waiter *waiter, struct ladder_answer *ret);
 void ladder_leave(struct ladder_waiter *waiter);
 
 /* ---- down: keeping a response; on a loop's thread, returns at once ---- */
-
-enum ladder_disk { LADDER_DISK_AUTO, LADDER_DISK_PIN, LADDER_DISK_OFF };
 
 struct ladder_rule { /* of a route */
     enum ladder_disk disk;

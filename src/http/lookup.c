@@ -180,6 +180,7 @@ static enum flow begin_climb(struct req *r, const struct object *object)
         .disk = !object && rule->disk != LADDER_DISK_OFF,
         .shared = rule->shared,
         .lease = r->request.method == METHOD_GET && !fields_has(&r->request.fields, FIELD_RANGE),
+        .keep = rule->disk,
     };
 
     r->climbed = true;
