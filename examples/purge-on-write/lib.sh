@@ -1,6 +1,8 @@
 # Shared by `run` and `check`: starts PostgreSQL, the shop and the node, and stops exactly these three.
 # Sourced from the repository's root by bash.
 
+. examples/lib.sh
+
 here=examples/purge-on-write
 app_pid=
 node_pid=
@@ -54,22 +56,6 @@ control_database() {
     }
 }
 
-# wait_for FILE PATTERN PID: prints the port of the first line that matches; fails when the process ends before.
-wait_for() {
-    local port
-    for _ in $(seq 500); do
-        port=$(sed -n "s/.*$2 [^ ]*:\([0-9][0-9]*\).*/\1/p" "$1" | head -n 1)
-        if [ -n "$port" ]; then
-            echo "$port"
-            return 0
-        fi
-        kill -0 "$3" 2>/dev/null || break
-        sleep 0.02
-    done
-    cat "$1" >&2
-    return 1
-}
-
 start_app() {
     node $here/app.mjs 0 >"$work/app" 2>&1 &
     app_pid=$!
@@ -98,8 +84,7 @@ wait_caught_up() {
 stop_all() {
     trap '' INT TERM
     for pid in $node_pid $app_pid; do
-        kill -TERM "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
+        end "$pid"
     done
     [ -z "$database" ] || as_database_user "$bin/pg_ctl" -s -D "$database/data" -m immediate stop 2>/dev/null
     rm -rf "$work"

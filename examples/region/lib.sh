@@ -1,6 +1,8 @@
 # Shared by `run` and `check`: starts Redis, the origin and three nodes with a link each, and stops exactly these.
 # Sourced from the repository's root by bash.
 
+. examples/lib.sh
+
 here=examples/region
 doorstep=${DOORSTEP_BIN:-build/doorstep}
 work=$(mktemp -d)
@@ -10,28 +12,6 @@ declare -A node_pid link_pid port admin_port store_port far_port
 # port_free PORT: nobody listens there.
 port_free() {
     ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
-}
-
-# wait_for FILE PATTERN PID: prints the port of the first line that matches; fails when the process ends before.
-wait_for() {
-    local found
-    for _ in $(seq 500); do
-        found=$(sed -n "s/.*$2 [^ ]*:\([0-9][0-9]*\).*/\1/p" "$1" 2>/dev/null | head -n 1)
-        if [ -n "$found" ]; then
-            echo "$found"
-            return 0
-        fi
-        kill -0 "$3" 2>/dev/null || break
-        sleep 0.02
-    done
-    cat "$1" >&2
-    return 1
-}
-
-# end PID [SIGNAL]: and waits for it.
-end() {
-    kill "-${2:-TERM}" "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
 }
 
 # start_redis: on redis_port when it is set, else on a free port.
