@@ -1,6 +1,6 @@
 /* The ladder below memory: disk, then the store shared with other nodes. What is found there is put into memory on the way
- * up, and what the store had is offered to the disk; what a fill brings is written down to them, off the request's path. Nothing is ever required to be there: every kind of
- * failure is "not found", which asks the next rung.
+ * up, and what the store had is offered to the disk; what a fill brings is written down to them, off the request's path.
+ * Nothing is ever required to be there: every kind of failure is "not found", which asks the next rung.
  *
  * A climb is one search for one key on one loop; requests for the same key wait for it together. Fetches from the origin are
  * not its business (cache/fill.h). */
