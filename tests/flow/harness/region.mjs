@@ -70,7 +70,7 @@ export async function startRegion(scope, names, { redis, cluster = false, relays
     ...options } = {}) {
     const region = new Region();
     region.scope = scope;
-    region.shares = options.route?.shared !== false;
+    region.shares = options.route?.shared !== false && !(options.config && 'shared' in options.config);
     region.redis = redis && !Array.isArray(redis) ? redis : await scope.use(startRedis({ args: redis ?? [] }));
     region.folder = scratch();
     scope.after(() => fs.rmSync(region.folder, { recursive: true, force: true }));
