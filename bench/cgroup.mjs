@@ -35,11 +35,13 @@ export function memoryCgroup(bytes) {
             found.before();
             fs.mkdirSync(dir);
             fs.writeFileSync(path.join(dir, found.limit), String(bytes));
+            const remove = () => { try { fs.rmdirSync(dir); } catch { /* gone, or somebody is still in it */ } };
+            process.on('exit', remove);
             return {
                 prefix: ['sh', '-c', `echo $$ > ${dir}/cgroup.procs && exec "$@"`, 'sh'],
                 how: `in a memory cgroup of ${(bytes / 1e6).toFixed(0)} MB, page cache included`,
                 peak: () => Number(fs.readFileSync(path.join(dir, found.peak), 'utf8')),
-                remove: () => { try { fs.rmdirSync(dir); } catch { /* somebody is still in it */ } },
+                remove,
             };
         } catch {
             try { fs.rmdirSync(dir); } catch { /* it was not made */ }

@@ -9,9 +9,9 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { dropPageCache, memoryCgroup } from './cgroup.mjs';
 import { start, startNginxDisk } from './peers.mjs';
-import { ask, BUILD, get, median } from './process.mjs';
-import { count, LOAD_CPU, megabytes, ms, note, now, PEERS, QUICK, ratio, ROUNDS, say, SECONDS, SERVER_CPU, startOrigin, table,
-    us } from './report.mjs';
+import { ask, get, median, stopAll } from './process.mjs';
+import { count, diskFolder, LOAD_CPU, megabytes, ms, note, now, PEERS, QUICK, ratio, ROUNDS, say, SECONDS, SERVER_CPU,
+    startOrigin, table, us } from './report.mjs';
 
 const N = Number(process.env.DISK_OBJECTS ?? (QUICK ? 5000 : 200_000));
 const [LEAST, MOST] = [1024, 10240];
@@ -115,11 +115,11 @@ async function indexComplete(server, from) {
 async function restart(server, cell, how, anyKey, origin) {
     await (how === 'kill' ? server.kill() : server.stop());
     sync();
-    dropPageCache();
+    const cold = dropPageCache();
     const from = now();
     const next = server.again(cell.prefix);
     const found = await firstHit(next, key(anyKey()), from, origin);
-    return { next, from, ...found };
+    return { next, from, cold, ...found };
 }
 
 /** Hits at a rate to one object that is in memory (nginx: in the page cache), alone or beside cold reads. */
@@ -175,7 +175,7 @@ function randomTable(servers, results) {
 }
 
 export async function disk() {
-    const folder = fs.mkdtempSync(path.join(process.env.BENCH_DISK ?? BUILD, 'bench-disk-'));
+    const folder = diskFolder();
     const origin = await startOrigin(`${LEAST}-${MOST}`, 0);
     const kinds = PEERS.filter((kind) => kind === 'nginx' || kind === 'doorstep');
     const limit = Math.max(LIMIT_LEAST, Math.round(N * (LEAST + MOST) / 2 / 10));
@@ -184,6 +184,7 @@ export async function disk() {
     const restarts = [];
     const servers = [];
     const total = {};
+    let empty = true;
     let seed = 17;
     const anyKey = () => { seed = (seed * 1103515245 + 12345) % 2147483648; return seed % N; };
     try {
@@ -200,6 +201,7 @@ export async function disk() {
             for (let i = 0; i < 3; i++) {
                 const again = await restart(server, cell, 'stop', anyKey, origin);
                 stopped.push(again);
+                empty &&= again.cold;
                 server = again.next;
             }
             // Some more objects, and none of them synced: what a kill -9 leaves.
@@ -224,7 +226,8 @@ export async function disk() {
         table(['server', 'fills/s', 'CPU µs/fill', 'written per byte of body', 'device writes per byte of body', 'MB on disk',
             'on disk / bodies'], filled.map((f) => [f.name, f.rate.toFixed(0), us(f.cpu), f.written.toFixed(2),
             f.device.toFixed(2), megabytes(f.disk), (f.disk / total.value).toFixed(2)]));
-        say('**Restarted with a cold page cache: ms until the first hit** (any key; stopped, median of 3; killed with -9 after '
+        say(`**Restarted with ${empty ? 'a cold page cache' : 'the page cache as it was (no permission to drop it)'}: `
+            + 'ms until the first hit** (any key; stopped, median of 3; killed with -9 after '
             + `${Math.ceil(N / 50)} more objects), and until all of the index is in memory`);
         say();
         table(['server', 'after a stop', 'after kill -9', 'index complete', 'all were hits'], restarts);
@@ -240,7 +243,7 @@ export async function disk() {
         table(['server', 'alone µs', 'beside cold reads µs', 'ratio'], results.map((r, i) => [servers[i].name, us(r.alone),
             us(r.beside), ratio(r.beside, r.alone)]));
     } finally {
-        await Promise.all([...servers.map((server) => server.stop()), origin.stop()]);
+        await stopAll();
         servers.forEach(({ cell }) => cell.remove());
         fs.rmSync(folder, { recursive: true, force: true });
     }

@@ -3,13 +3,12 @@
  * hits cost before, after and while purges arrive. Beside Varnish's ban in the same run.
  */
 import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { start } from './peers.mjs';
-import { ask, BUILD, freePort, median } from './process.mjs';
-import { count, Line, LOAD_CPU, note, now, PEERS, purgeTag, quantile, QUICK, ratio, say, SECONDS, SERVER_CPU, startOrigin,
-    table, us, work } from './report.mjs';
+import { ask, freePort, median } from './process.mjs';
+import { count, diskFolder, Line, LOAD_CPU, note, now, PEERS, purgeTag, quantile, QUICK, ratio, say, SECONDS, SERVER_CPU,
+    startOrigin, table, us, work } from './report.mjs';
 
 const N = Number(process.env.PURGE_OBJECTS ?? (QUICK ? 50_000 : 1_000_000));
 const KEPT = 50_000; // entries with another tag, whose hits are measured
@@ -120,31 +119,27 @@ async function measure(server, origin) {
 
 export async function purge() {
     const origin = await startOrigin(64, 0, 'Cache-Tag: %s');
-    const state = fs.mkdtempSync(path.join(process.env.BENCH_DISK ?? BUILD, 'bench-state-'));
+    const state = diskFolder();
     const results = [];
     const starters = [
         () => startDoorstep(origin),
         () => startDoorstep(origin, path.join(state, 'state.db')),
         ...(PEERS.includes('varnish') ? [() => startVarnish(origin)] : []),
     ];
-    try {
-        for (const starter of starters) {
-            const server = await starter();
-            results.push(await measure(server, origin));
-            await server.stop();
-        }
-    } finally {
-        fs.rmSync(state, { recursive: true, force: true });
-        await origin.stop();
+    for (const starter of starters) {
+        const server = await starter();
+        results.push(await measure(server, origin));
+        await server.stop();
     }
+    await origin.stop();
     say(`### Purge of a tag that ${N} entries carry, ${PURGES} times (goal: accepted within 1 ms, the next lookup fetched)`);
     say();
     table(['server', 'accepted p50 µs', 'p99 µs', 'most µs', 'next lookup fetched, the one after it a hit'],
         results.map(({ server, accepted: a }) => [
             server.label, us(a.p50), us(a.p99), us(a.most), `${a.right} of ${PURGES}`,
         ]));
-    say(`**Hits of ${KEPT} other entries, CPU µs each:** each once before the purges, each once right after (all are looked at `
-        + 'again), each once more');
+    say(`**Hits of ${KEPT} other entries, CPU µs each:** each once before the purges, each once right after them `
+        + `and ${PURGES} of other tags (all are looked at again), each once more`);
     say();
     table(['server', 'before', 'right after', 'once more', 'right after / before', 'p99 µs before', 'right after'],
         results.map(({ server, before, first, second }) => [server.label, us(before.cpu), us(first.cpu), us(second.cpu),

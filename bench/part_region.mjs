@@ -97,7 +97,8 @@ async function until(node, wanted, from) {
             return now() - from;
         }
         if (now() - from > 10e6) {
-            const told = (await get(node.admin, '/metrics')).text.split('\n').filter((said) => /^doorstep_(bus|purge|shared)_/.test(said)).join('\n');
+            const { text } = await get(node.admin, '/metrics');
+            const told = text.split('\n').filter((said) => /^doorstep_(bus|purge|shared)_/.test(said)).join('\n');
             throw new Error(`a node does not show "${wanted}" within 10 s:\n${answer}\n${told}`);
         }
         await new Promise((resolve) => { setImmediate(resolve); });

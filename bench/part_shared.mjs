@@ -55,7 +55,8 @@ async function latencies(origin, redis) {
     }
     say(`### Shared tier: ${BODY} bytes of body, ${size} in Redis; each key asked for once by a node with a cold memory`);
     say();
-    table(['what', 'connections', 'p50 µs', 'p99 µs', 'p50 / Redis', 'answers/s', 'CPU µs/answer (node)', 'as it should be'], rows);
+    table(['what', 'connections', 'p50 µs', 'p99 µs', 'p50 / Redis', 'answers/s', 'CPU µs/answer (node)',
+        'as it should be'], rows);
     return cold;
 }
 

@@ -19,6 +19,15 @@ export const PEERS = (process.env.PEERS ?? 'nginx,haproxy,varnish,doorstep').spl
 /** Scratch space in memory: configurations, logs, what peers keep in files without being asked about disks. */
 export const work = fs.mkdtempSync(path.join(fs.existsSync('/dev/shm') ? '/dev/shm' : os.tmpdir(), 'doorstep-bench-'));
 
+process.on('exit', () => fs.rmSync(work, { recursive: true, force: true }));
+
+/** A folder on a disk, gone when this program ends. */
+export function diskFolder() {
+    const folder = fs.mkdtempSync(path.join(process.env.BENCH_DISK ?? BUILD, 'bench-disk-'));
+    process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+    return folder;
+}
+
 export const say = (line = '') => process.stdout.write(`${line}\n`);
 export const note = (line) => process.stderr.write(`bench: ${line}\n`);
 export const us = (value) => (Number.isFinite(value) ? value.toFixed(1) : '-');

@@ -314,7 +314,6 @@ const OURS = ['malloc', 'disk', 'shared', 'purge', 'region']; // say nothing wit
 
 process.on('SIGINT', async () => {
     await stopAll();
-    fs.rmSync(work, { recursive: true, force: true });
     process.exit(130);
 });
 
@@ -332,5 +331,4 @@ try {
     process.exitCode = 1;
 } finally {
     await stopAll();
-    fs.rmSync(work, { recursive: true, force: true });
 }
