@@ -74,6 +74,11 @@ enum flow reply_text(struct req *r, int status, const char *content_type, struct
         text_lit(&t, "WWW-Authenticate: Bearer realm=\"doorstep admin\"\r\n");
     if (status >= 400)
         text_lit(&t, "Cache-Control: no-store\r\n");
+    if (status == 503 && r->retry_after_s) {
+        text_lit(&t, "Retry-After: ");
+        text_u64(&t, r->retry_after_s);
+        text_lit(&t, "\r\n");
+    }
     head_fields(r, &t);
     text_lit(&t, "\r\n");
     d->at = d->count = 0;
@@ -143,6 +148,9 @@ enum flow reply_upstream_error(struct req *r)
 
     r->proxy_error = exchange_error_token(error).ptr;
     r->why = WHY_ORIGIN_ERROR;
+    /* An open breaker says when it is worth coming back (RFC 9110 §10.2.3). */
+    if (error == EXCHANGE_DESTINATION_UNAVAILABLE)
+        r->retry_after_s = (upstream_down_for_ms(fetch_hop(r)->upstream) + 999) / 1000;
     return reply_error(r, exchange_error_status(error),
                        r->reader && *fill_error_detail(r->reader) ? fill_error_detail(r->reader)
                                                                   : "the origin did not answer");

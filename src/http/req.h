@@ -127,7 +127,8 @@ struct req {
     bool tunnel_open;
     struct view error_body;
     const char *proxy_error;
-    const char *allow; /* methods for a 405; NULL: those that routes take */
+    uint64_t retry_after_s; /* 0: not said */
+    const char *allow;      /* methods for a 405; NULL: those that routes take */
     struct field field_list[REQ_FIELDS_MAX];
     char memory[]; /* first arena block: the rest of the pooled block */
 };

@@ -316,6 +316,21 @@ bool upstream_is_down(struct upstream *upstream)
     return true;
 }
 
+uint64_t upstream_down_for_ms(struct upstream *upstream)
+{
+    struct upstream_server_stats stats;
+    uint64_t least = 0, whole;
+
+    upstream_server_stats(upstream, upstream_server_count(upstream), &stats);
+    whole = stats.breaker.open_for_ms;
+    for (unsigned i = 0; i < upstream_server_count(upstream); i++) {
+        upstream_server_stats(upstream, i, &stats);
+        if (stats.breaker.open_for_ms && (!least || stats.breaker.open_for_ms < least))
+            least = stats.breaker.open_for_ms;
+    }
+    return MAX(least, whole);
+}
+
 int upstream_breaker_force(struct upstream *upstream, struct view server, enum breaker_force force)
 {
     uint64_t now = clock_mono_ms();

@@ -133,6 +133,8 @@ struct upstream_server_stats {
 void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstream_server_stats *ret);
 /* True when an exchange started now would fail at once, because nobody may be asked. */
 bool upstream_is_down(struct upstream *upstream);
+/* How long until the first of its breakers lets a probe through; 0 when none is open, or all of them by hand. */
+uint64_t upstream_down_for_ms(struct upstream *upstream);
 
 /* What is known about the servers of `from` holds for those of the same name in `upstream`, which nobody uses yet: for a changed
  * configuration. Any thread. */

@@ -13,6 +13,8 @@ flow('five failures in a row open the breaker: the sixth request fails at once a
     const response = await get('/a');
     assert.equal(response.status, 503);
     assert.equal(proxyStatus(response).error, 'destination_unavailable');
+    const seconds = Number(response.header('retry-after'));
+    assert.ok(seconds > 20 && seconds <= 33, `Retry-After: ${seconds}`);
     await failTimes(get, 20);
     assert.equal(origin.conns.length, conns);
     const [server] = await servers(node);
