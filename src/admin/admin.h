@@ -5,7 +5,8 @@
  *     GET  /metrics            Prometheus text
  *     GET  /top                counters, memory, upstreams, top URLs: JSON
  *     GET  /why?url=URL        how this URL is treated now and why: JSON, or text with format=text
- *     POST /purge?url=URL      also ?prefix=URL, ?all=1; with soft=1 marks stale: {"purged":3}
+ *     POST /purge?url=URL      also ?prefix=, ?tag=, ?host=, ?group=, ?all=1; with soft=1 marks stale. The listener carries it
+ *                              out and answers when it is durable and known elsewhere: {"purged":true,...}
  *
  * Errors are JSON: {"status":401,"error":"..."}. With a token set, everything but the two health paths wants
  * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. Without a token a
