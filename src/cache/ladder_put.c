@@ -90,11 +90,14 @@ static void variant_to_disk(struct put *put, struct object *names)
     struct object *object = put->object;
     bool made;
     uint64_t generation = generation_of(names, object, &made);
+    struct entry_key at = entry_key_variant(&object->key, generation, object_vary_values(object));
 
     if (made)
         disk_put_vary(disk, &object->key, object_vary_names(object), generation, atomic_load(&object->purge_pos));
-    disk_offer(disk, entry_key_variant(&object->key, generation, object_vary_values(object)), object,
-               put->pin ? DISK_PINNED : DISK_FILLED);
+    if (object->external)
+        disk_put_head(disk, at, object);
+    else
+        disk_offer(disk, at, object, put->pin ? DISK_PINNED : DISK_FILLED);
 }
 
 static void variant_to_shared(struct put *put, struct object *names)
@@ -110,8 +113,6 @@ static void variant_to_shared(struct put *put, struct object *names)
                         object->times.lifetime_ms);
     share(put->ladder, put->task.loop, entry_key_variant(&object->key, generation, object_vary_values(object)), object,
           false);
-    if (put->release)
-        shared_lease_release(shared, put->task.loop, primary);
 }
 
 static void drop_below(struct ladder *ladder, struct loop *loop, const struct key *key)
@@ -154,6 +155,8 @@ static void put_run(struct task *task)
     /* A write has come while the names were read: what went down just now is from before it. */
     if (ladder_drops(put->ladder, &put->object->key) != put->drops)
         drop_below(put->ladder, task->loop, &put->object->key);
+    if (put->release)
+        ladder_release(put->ladder, task->loop, &put->object->key);
     put_free(put);
 }
 
@@ -197,7 +200,7 @@ void ladder_put(struct ladder *ladder, struct loop *loop, struct object *object,
         atomic_fetch_or(&object->flags, OBJECT_NOT_TO_DISK);
     if (to_disk && confirmed && !object->external)
         to_disk = disk_has(options->disk, primary) && atomic_load(&object->body_len) <= REWRITE_MAX;
-    if (object_vary_names(object).len && !object->external && (to_disk || to_shared)) {
+    if (object_vary_names(object).len && (to_disk || to_shared)) {
         put_variant(ladder, loop, object, pin, to_disk, to_shared, leased);
         return;
     }
