@@ -129,6 +129,7 @@ struct parcel {
     struct stream_id id;
     uint32_t wait_ms;
     uint64_t deadline_ms;
+    uint64_t marks_position; /* our newest mark when it was sent */
     uint64_t unsent_version; /* queued: it is durable once this version is */
     size_t len;
     char line[];

@@ -9,7 +9,8 @@
 
 #define POLL_FIRST_MS 4u
 #define POLL_MAX_MS 25u
-#define GONE_MS 3600000u /* a name that is not heard of for so long is removed */
+#define CLOCK_ERROR_MS 2000u /* of what we take for the server's clock */
+#define GONE_MS 3600000u     /* a name that is not heard of for so long is removed */
 
 /* ---- saying ---- */
 
@@ -127,10 +128,20 @@ static void poll_passed(struct bus *bus)
     timer_set(&nodes->poll, nodes->poll_ms);
 }
 
+/* Marks that came another way have a place among those of the bus by the server's clock, of which its ids are made. */
+static void place_marks(struct bus *bus)
+{
+    uint64_t now = follow_server_ms(bus);
+
+    if (bus->follow.connected && now)
+        marks_bus_passed(bus->marks, marks_position(bus->marks), bus_position_of(now + CLOCK_ERROR_MS, 0));
+}
+
 /* What did not succeed is tried again here. */
 static void tick_passed(struct bus *bus)
 {
     timer_set(&bus->nodes.tick, BUS_TICK_MS);
+    place_marks(bus);
     if (bus->follow.write_again || bus->follow.identity_due)
         follow_write_position(bus);
     unsent_drain(bus);

@@ -105,6 +105,7 @@ static void in_stream(struct parcel *parcel, struct stream_id id)
     text_str(&text);
     parcel->id = id;
     parcel->ack.position = stream_id_position(id);
+    marks_bus_passed(bus->marks, parcel->marks_position, parcel->ack.position);
     if (!parcel->awaited) {
         parcel_end(parcel, 0);
         return;
@@ -141,6 +142,7 @@ static void arrived(struct loop *loop, struct message *message)
     struct bus *bus = parcel->bus;
 
     (void)loop;
+    parcel->marks_position = marks_position(bus->marks);
     list_push(&bus->publish.sending, &parcel->link);
     if (!bus->running ||
         publish_send(bus, &bus->publish.task, &parcel->call, VIEW("*"), view_make(parcel->line, parcel->len)) < 0)

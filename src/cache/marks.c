@@ -32,6 +32,13 @@ struct pair {
     uint64_t position, bus;
 };
 
+/* Marks that have no bus position, from `first` on: whoever knew of `bus` had not heard of them necessarily, whoever knew of more
+ * came after them. */
+struct offbus {
+    uint64_t first, bus;
+};
+#define OFFBUS_MAX 256u
+
 struct marks {
     pthread_mutex_t lock;
     _Atomic uint64_t position, floor;
@@ -46,6 +53,10 @@ struct marks {
     unsigned pair_first, pair_count, pair_cap;
     uint64_t bus_floor;
     uint64_t pair_lost; /* our position of the newest pair that left the ring */
+    /* Both grow; the last marks, of which nothing is known yet, begin at offbus_open (0: none) and end at offbus_last. */
+    struct offbus offbus[OFFBUS_MAX];
+    unsigned offbus_count;
+    uint64_t offbus_open, offbus_last;
     _Atomic uint64_t bus_identity;
     uint64_t marks, folds;
     _Atomic uint64_t checks;
@@ -175,8 +186,12 @@ static void add_locked(struct marks *marks, const struct mark *mark, uint64_t po
     else
         enter(marks, mark, position);
     raise_to(&marks->newest[mark->kind], position);
-    if (bus)
+    if (bus) {
         remember_pair(marks, position, bus);
+    } else {
+        marks->offbus_open = marks->offbus_open ? marks->offbus_open : position;
+        marks->offbus_last = position;
+    }
     marks->marks++;
     atomic_store_explicit(&marks->position, position, memory_order_release);
 }
@@ -365,6 +380,46 @@ uint64_t marks_bus_at(struct marks *marks, uint64_t position)
     return bus;
 }
 
+void marks_bus_passed(struct marks *marks, uint64_t position, uint64_t bus)
+{
+    struct offbus *last;
+
+    pthread_mutex_lock(&marks->lock);
+    last = marks->offbus_count ? &marks->offbus[marks->offbus_count - 1] : NULL;
+    if (marks->offbus_open && marks->offbus_open <= position) {
+        if (last && last->bus >= bus) {
+            /* Covered by what is said there already. */
+        } else if (marks->offbus_count < OFFBUS_MAX) {
+            marks->offbus[marks->offbus_count++] = (struct offbus){ .first = marks->offbus_open, .bus = bus };
+        } else {
+            /* The oldest two become one: more is looked at than need be. */
+            marks->offbus[1].first = marks->offbus[0].first;
+            memmove(marks->offbus, marks->offbus + 1, (OFFBUS_MAX - 1) * sizeof(*last));
+            *last = (struct offbus){ .first = marks->offbus_open, .bus = bus };
+        }
+        marks->offbus_open = marks->offbus_last > position ? position + 1 : 0;
+    }
+    pthread_mutex_unlock(&marks->lock);
+}
+
+/* The position before the first mark without a bus position that a copy with this one need not have heard of. */
+static uint64_t offbus_before(const struct marks *marks, uint64_t bus)
+{
+    unsigned low = 0, high = marks->offbus_count;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+
+        if (marks->offbus[middle].bus <= bus)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < marks->offbus_count)
+        return marks->offbus[low].first - 1;
+    return marks->offbus_open ? marks->offbus_open - 1 : UINT64_MAX;
+}
+
 enum mark_verdict marks_check_foreign(struct marks *marks, struct object *object)
 {
     uint64_t bus = atomic_load_explicit(&object->purge_pos, memory_order_relaxed), since;
@@ -376,6 +431,8 @@ enum mark_verdict marks_check_foreign(struct marks *marks, struct object *object
     n = pairs_upto(marks, bus, false);
     /* What came after the last mark it knew of counts, marks that never were on the bus included. */
     since = n ? marks->pairs[(marks->pair_first + n - 1) % marks->pair_cap].position : marks->pair_lost;
+    /* A bus mark that was made before one of ours, but heard of after it, says nothing about ours. */
+    since = MIN(since, offbus_before(marks, bus));
     pthread_mutex_unlock(&marks->lock);
     if (!known)
         return MARKS_HARD;

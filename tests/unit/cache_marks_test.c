@@ -186,9 +186,48 @@ static void test_before_the_first_pair(void **state)
     object = stored("http://h/", "c", 50);
     assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
     object_unref(object);
+    marks_bus_passed(marks, 1, 99);
     object = stored("http://h/", "a", 100);
     assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
     object_unref(object);
+    marks_free(marks);
+}
+
+static void test_heard_of_late(void **state)
+{
+    /* A mark of the bus that was made before one of ours and read after it does not vouch for copies that carry it; one that
+     * was made later does. */
+    struct marks *marks = fresh(0);
+    struct object *object;
+
+    (void)state;
+    marks_add(marks, &(struct mark){ .kind = MARK_TAG, .text = VIEW("x") }, 100);
+    add(marks, MARK_TAG, false, "a"); /* while the bus is at 200: this node was cut off */
+    marks_add(marks, &(struct mark){ .kind = MARK_TAG, .text = VIEW("y") }, 200);
+    object = stored("http://h/", "a", 200);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_HARD);
+    object_unref(object);
+    object = stored("http://h/", "c", 200);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
+    object_unref(object);
+
+    marks_bus_passed(marks, marks_position(marks), 250);
+    object = stored("http://h/", "a", 200);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_HARD);
+    object_unref(object);
+    marks_add(marks, &(struct mark){ .kind = MARK_TAG, .text = VIEW("z") }, 300);
+    object = stored("http://h/", "a", 300);
+    assert_int_equal(marks_check_foreign(marks, object), MARKS_CLEAR);
+    object_unref(object);
+
+    /* As many such moments as there may be: the oldest become one, and nothing is believed that must not be. */
+    for (uint64_t bus = 400; bus < 1400; bus++) {
+        add(marks, MARK_TAG, false, "a");
+        marks_bus_passed(marks, marks_position(marks), bus);
+        object = stored("http://h/", "a", bus - 1);
+        assert_int_equal(marks_check_foreign(marks, object), MARKS_HARD);
+        object_unref(object);
+    }
     marks_free(marks);
 }
 
@@ -230,13 +269,10 @@ static void test_restored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_tags_and_groups),
-        cmocka_unit_test(test_moves),
-        cmocka_unit_test(test_folds),
-        cmocka_unit_test(test_bus),
-        cmocka_unit_test(test_before_the_first_pair),
-        cmocka_unit_test(test_doubt_and_joining),
+        cmocka_unit_test(test_kinds),         cmocka_unit_test(test_tags_and_groups),
+        cmocka_unit_test(test_moves),         cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_bus),           cmocka_unit_test(test_before_the_first_pair),
+        cmocka_unit_test(test_heard_of_late), cmocka_unit_test(test_doubt_and_joining),
         cmocka_unit_test(test_restored),
     };
 
