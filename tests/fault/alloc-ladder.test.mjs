@@ -13,6 +13,7 @@ import { Program } from './program.mjs';
 const SECONDS = Number(process.env.FAULT_SECONDS ?? 4);
 const ALL = Boolean(process.env.FAULT_ALL);
 const ONE = process.env.DOORSTEP_FAULT_ALLOC;
+delete process.env.DOORSTEP_FAULT_ALLOC; // the next life has none
 const NEVER = 1_000_000_000;
 /** One failed allocation costs a few requests: those that shared a fetch, a connection or the moment. */
 const REFUSED_MAX = 8;
