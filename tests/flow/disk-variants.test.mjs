@@ -22,10 +22,10 @@ flow('a large variant that was confirmed leaves the others where they are', { no
     let [node] = await startNodes(s, ['test-1'], () => ({ config }));
     const headers = { 'Cache-Control': 'max-age=600', Vary: 'X-A', ETag: '"e"' };
     s.origin.answers((exchange) => (exchange.header('if-none-match') ? { status: 304, headers } : { headers, body }));
-    for (const kind of ['1', '2', '3']) {
+    for (const [i, kind] of ['1', '2', '3'].entries()) {
         await node.get('/v', { 'X-A': kind });
+        await holds(node, i + 2); // and their names, which the next one must find
     }
-    await holds(node, 4); // and their names
     node = await restartNode(s, node);
     assert.equal(cacheStatus(await node.get('/v', { 'X-A': '1' })).detail, 'disk');
     const confirmed = await node.get('/v', { 'X-A': '1', 'Cache-Control': 'max-age=0' });
