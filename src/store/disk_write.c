@@ -278,13 +278,14 @@ int write_extent(struct disk *disk, const uint64_t key[2], uint64_t body_id, uin
                              .payload_len = len,
                              .key = { key[0], key[1] } };
     uint32_t offset, blocks = extent_blocks(len), payload_at = record_payload_at(&record);
-    char *at = writing_reserve(disk, record_size(&record), &offset), *head = at + RECORD_HEAD;
+    char *at = writing_reserve(disk, record_size(&record), &offset), *head;
     struct crypt_place place = { .offset = offset, .block = block };
     struct disk_slot slot;
     int r;
 
     if (!at)
         return -EIO;
+    head = at + RECORD_HEAD;
     memset(at, 0, payload_at);
     memcpy(at + payload_at, bytes, len);
     memset(at + payload_at + len, 0, record_size(&record) - payload_at - len);
