@@ -254,6 +254,11 @@ int tiers_open(struct tiers *tiers, struct server *server, const struct site *si
         r = open_disk(tiers, site);
     if (r == 0)
         r = open_shared(tiers, site, loops, loop_count);
+    /* From the first request on, on whichever loop: bus and listener begin on theirs only after the others have begun. */
+    if (r == 0) {
+        marks_set_doubt(server->marks, server->bus != NULL);
+        marks_set_doubt_database(server->marks, tiers->url.len > 0);
+    }
     options.disk = server->disk;
     options.shared = server->shared;
     options.marks = server->marks;
