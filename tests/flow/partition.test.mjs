@@ -71,7 +71,7 @@ flow('a node restarted while it is cut off serves nothing purged once it is conn
 });
 
 flow('until it has caught up a node that starts asks the origin for all it holds', { node: false }, async (s) => {
-    const region = await startRegion(s, ['a', 'c'], { relays: true, config: { purge: { wait: '200ms' } } });
+    const region = await startRegion(s, ['a', 'c'], { relays: true, config: { threads: 3, purge: { wait: '200ms' } } });
     numbered(s);
     await fill(region, '/x', '/y');
     const count = s.origin.count;
