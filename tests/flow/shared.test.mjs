@@ -188,11 +188,11 @@ for (const [what, fault] of Object.entries(FAILURES)) {
         }
         await fault.mend(region);
         await region.ready();
-        // After a stream that began anew the next purge is what tells copies from before from those after.
-        await region.a.admin('/purge?tag=nothing', { method: 'POST' });
         let i = 0;
         await until(async () => {
             const target = `/after/${i++}`;
+            // After a stream that began anew the next purge is what tells copies from before from those after.
+            await region.a.admin('/purge?tag=nothing', { method: 'POST' });
             await region.a.get(target);
             const answer = await region.b.get(target);
             assert.equal(answer.text, target);
