@@ -307,7 +307,7 @@ void fill_keep_object(struct fill *fill, struct object *object, bool confirmed)
         return;
     memory_drop_object(context->memory, object);
     if (context->ladder)
-        ladder_drop(context->ladder, loop, &fill->key);
+        ladder_drop(context->ladder, loop, &fill->key, fill->url);
 }
 
 static void store(struct fill *fill)

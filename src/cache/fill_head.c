@@ -112,30 +112,38 @@ static struct object *object_make(struct fill *fill, const struct http_response 
 
 /* ---- invalidation (RFC 9111 §4.4) ---- */
 
+/* What a URL's responses are stored under, gone from every rung. */
+static void drop_key(struct fill *fill, struct view key_text, struct view url)
+{
+    const struct fill_context *context = &fill->context;
+    struct key key = key_of(key_text);
+
+    fill_table_doom(context->table, &key);
+    memory_drop(context->memory, &key);
+    if (context->ladder)
+        ladder_drop(context->ladder, fill->task.loop, &key, url);
+}
+
 static void invalidate(struct fill *fill, struct view path_and_query)
 {
     const struct fill_context *context = &fill->context;
     const struct cache_policy *policy = fill->policy;
     struct view authority = fill->request.authority;
     size_t cap = path_and_query.len + authority.len + policy->scope.len + policy->key.host.len + 256;
-    struct text text = text_make(heap_alloc(cap), cap);
+    char *memory = heap_alloc(2 * cap);
+    struct text key = text_make(memory, memory ? cap : 0),
+                url = text_make(memory ? memory + cap : NULL, memory ? cap : 0);
     struct view query = path_and_query, path = view_cut(&query, '?');
-    struct key key;
 
-    if (text.ptr && key_build_url(&policy->key, policy->scope, fill->scheme, authority, path, query, &text) == 0) {
-        key = key_of(text_view(&text));
-        fill_table_doom(context->table, &key);
-        memory_drop(context->memory, &key);
-        if (context->ladder)
-            ladder_drop(context->ladder, fill->task.loop, &key);
+    if (memory && key_url(&policy->key, fill->scheme, authority, path, query, &url) == 0 &&
+        key_build_url(&policy->key, policy->scope, fill->scheme, authority, path, query, &key) == 0) {
+        drop_key(fill, text_view(&key), text_view(&url));
+        /* Where cookies or headers enter the key, one URL has many keys: a mark reaches them all. */
+        if (policy->key.cookie_count || policy->key.header_count)
+            context->purge(context->purge_arg, fill->task.loop,
+                           &(struct mark){ .kind = MARK_URL, .text = text_view(&url) }, false);
     }
-    text.len = 0;
-    /* Where cookies or headers enter the key, one URL has many keys: a mark reaches them all. */
-    if (text.ptr && (policy->key.cookie_count || policy->key.header_count) &&
-        key_url(&policy->key, fill->scheme, authority, path, query, &text) == 0)
-        context->purge(context->purge_arg, fill->task.loop,
-                       &(struct mark){ .kind = MARK_URL, .text = text_view(&text) }, false);
-    heap_free(text.ptr);
+    heap_free(memory);
 }
 
 /* RFC 9875 §3: the groups of this origin that a write names are purged, on every node. */

@@ -15,6 +15,8 @@
 
 #include <errno.h>
 
+/* Clocks of two nodes, read over the store, differ by a few milliseconds. */
+#define CLOCK_SLACK_MS 50
 /* How often those who wait for another node's fetch look whether it has come. */
 #define LEASE_PAUSE_MS 20
 
@@ -84,6 +86,7 @@ struct ladder_loop *ladder_loop(struct ladder *ladder, struct loop *loop)
         for (unsigned i = 0; i < CLIMB_BUCKETS; i++)
             list_init(&here->climbs[i]);
         list_init(&here->puts);
+        list_init(&here->unlinks);
         here->ready = true;
     }
     return here;
@@ -159,13 +162,22 @@ static bool is_fresh(const struct object *object)
            object_ttl_ms(&object->times, clock_wall_ms()) > 0;
 }
 
+/* Was it asked for before a write that went through this node? Another node may have put it into the store later. */
+static bool is_from_before_write(const struct climb *climb, const struct object *object)
+{
+    int64_t asked_ms = object->times.response_ms - object->times.initial_age_ms;
+
+    return asked_ms <= atomic_load(&climb->ladder->dropped_ms[climb->key.hash[1] % DROP_SLOTS]) + CLOCK_SLACK_MS;
+}
+
 /* Takes the reference. False: what was found is no longer good. */
 static bool consider(struct climb *climb, struct object *object, enum rung rung)
 {
     struct marks *marks = climb->ladder->options.marks;
     enum mark_verdict verdict = rung == RUNG_SHARED ? marks_check_foreign(marks, object) : marks_check(marks, object);
 
-    if (verdict == MARKS_HARD || (climb->variant && !view_eq(object_vary_values(object), text_view(&climb->values)))) {
+    if (verdict == MARKS_HARD || (rung == RUNG_SHARED && is_from_before_write(climb, object)) ||
+        (climb->variant && !view_eq(object_vary_values(object), text_view(&climb->values)))) {
         object_unref(object);
         return false;
     }

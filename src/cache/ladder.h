@@ -26,6 +26,9 @@ struct ladder_options { /* all borrowed; disk and shared may be NULL */
     unsigned loops;
     uint32_t lease_ms;      /* one node of a region fetches for all; 0: off */
     uint32_t lease_wait_ms; /* how long the others wait for it */
+    /* A write could not be told to the store: its URL is purged instead, on every node, when they can be reached. NULL: not. */
+    void (*purge)(void *arg, struct loop *loop, const struct mark *mark, bool everywhere);
+    void *purge_arg;
 };
 
 int ladder_new(const struct ladder_options *options, struct ladder **ret);
@@ -86,7 +89,8 @@ void ladder_put(struct ladder *ladder, struct loop *loop, struct object *object,
 /* The fetch for this key ended without anything to keep. */
 void ladder_release(struct ladder *ladder, struct loop *loop, const struct key *key);
 /* A write concerns the key: every variant of it goes from every rung, memory too, and no search or write under way on this node
- * brings it back. */
-void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key);
+ * brings it back. Copies that other nodes fetched before it are not taken from the store here, and the store's own goes, at the
+ * latest when it can be reached again. `url`: as object_url() has it, copied. */
+void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key, struct view url);
 /* From the memory tier when it evicts; any thread, under its locks. */
 void ladder_evicted(struct ladder *ladder, struct object *object);

@@ -11,6 +11,7 @@
 struct ladder_loop {                   /* touched by its loop alone */
     struct node climbs[CLIMB_BUCKETS]; /* struct climb, by key */
     struct node puts;                  /* struct put: variants on their way down */
+    struct node unlinks;               /* struct unlink: writes the store has not confirmed */
     bool ready;
 };
 
@@ -20,6 +21,7 @@ struct ladder {
     /* How often keys were dropped, several of them sharing a count: whoever has read before one and stores after it compares. A
      * count is raised before anything is dropped, and looked at after storing. */
     _Atomic uint32_t drops[DROP_SLOTS];
+    _Atomic int64_t dropped_ms[DROP_SLOTS]; /* wall clock of the last one */
 };
 
 static inline uint32_t ladder_drops(struct ladder *ladder, const struct key *key)

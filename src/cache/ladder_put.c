@@ -50,8 +50,28 @@ static void put_free(struct put *put)
     heap_free(put);
 }
 
+/* A write whose key the store is to forget. */
+struct unlink {
+    struct task task;
+    struct node link;
+    struct ladder *ladder;
+    struct shared_get call;
+    struct view url;
+    char memory[];
+};
+
+static void unlink_free(struct unlink *unlink)
+{
+    shared_get_cancel(&unlink->call);
+    task_cancel(&unlink->task);
+    list_remove(&unlink->link);
+    heap_free(unlink);
+}
+
 void ladder_puts_close(struct ladder_loop *here)
 {
+    while (!list_empty(&here->unlinks))
+        unlink_free(CONTAINER_OF(here->unlinks.next, struct unlink, link));
     while (!list_empty(&here->puts))
         put_free(CONTAINER_OF(here->puts.next, struct put, link));
 }
@@ -219,11 +239,53 @@ void ladder_release(struct ladder *ladder, struct loop *loop, const struct key *
     shared_lease_release(ladder->options.shared, loop, entry_key_primary(key));
 }
 
-void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key)
+static void purge_instead(struct ladder *ladder, struct loop *loop, struct view url)
 {
+    if (ladder->options.purge)
+        ladder->options.purge(ladder->options.purge_arg, loop, &(struct mark){ .kind = MARK_URL, .text = url }, true);
+}
+
+static void unlink_run(struct task *task)
+{
+    struct unlink *unlink = CONTAINER_OF(task, struct unlink, task);
+    int r = shared_unlink_result(&unlink->call);
+
+    if (r == -EAGAIN)
+        return;
+    if (r < 0)
+        purge_instead(unlink->ladder, task->loop, unlink->url);
+    unlink_free(unlink);
+}
+
+/* The store must not hand out what was there before a write. Where it cannot be told, the URL is purged: the bus keeps that until
+ * the store is back. */
+static void unlink_begin(struct ladder *ladder, struct loop *loop, const struct key *key, struct view url)
+{
+    struct unlink *unlink = heap_zalloc(sizeof(*unlink) + url.len);
+
+    if (!unlink) {
+        purge_instead(ladder, loop, url);
+        return;
+    }
+    task_init(&unlink->task, loop, unlink_run);
+    unlink->ladder = ladder;
+    memcpy(unlink->memory, url.ptr, url.len);
+    unlink->url = view_make(unlink->memory, url.len);
+    list_push(&ladder_loop(ladder, loop)->unlinks, &unlink->link);
+    if (shared_unlink(ladder->options.shared, entry_key_primary(key), &unlink->task, &unlink->call) == -EAGAIN)
+        return;
+    purge_instead(ladder, loop, url);
+    unlink_free(unlink);
+}
+
+void ladder_drop(struct ladder *ladder, struct loop *loop, const struct key *key, struct view url)
+{
+    atomic_store(&ladder->dropped_ms[key->hash[1] % DROP_SLOTS], clock_wall_ms());
     atomic_fetch_add(&ladder->drops[key->hash[1] % DROP_SLOTS], 1);
     memory_drop(ladder->options.memory, key);
     drop_below(ladder, loop, key);
+    if (ladder->options.shared)
+        unlink_begin(ladder, loop, key, url);
 }
 
 void ladder_evicted(struct ladder *ladder, struct object *object)

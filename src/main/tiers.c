@@ -238,6 +238,8 @@ int tiers_open(struct tiers *tiers, struct server *server, const struct site *si
         .loops = loop_count,
         .lease_ms = (uint32_t)site->shared.lease.time,
         .lease_wait_ms = (uint32_t)site->shared.lease.wait,
+        .purge = purge_by_write,
+        .purge_arg = server,
     };
     int r;
 

@@ -15,6 +15,8 @@
 #include <sys/random.h>
 
 #define NAME_MAX_LEN 64u
+/* Nobody waits for it: longer than a read may take. */
+#define UNLINK_TIMEOUT_MS 2000
 #define KEY_MAX (2 * NAME_MAX_LEN + 48u)
 #define TOKEN_LEN 32u
 /* A clock that is known worse than this is not known. */
@@ -444,6 +446,28 @@ void shared_drop(struct shared *shared, struct loop *loop, struct entry_key at)
         count(l, COUNT_DROPS, 1);
     else
         count(l, COUNT_DROPPED_OTHER, 1);
+}
+
+int shared_unlink(struct shared *shared, struct entry_key at, struct task *task, struct shared_get *get)
+{
+    char memory[KEY_MAX];
+    struct text text = TEXT_ON(memory);
+    struct view args[] = { VIEW("UNLINK"), put_key(shared, 'o', at, &text) };
+
+    *get = (struct shared_get){ .shared = shared, .loop = task->loop, .at = at };
+    return redis_send(shared->redis, task, &get->call, args, 2, 1, UNLINK_TIMEOUT_MS) == 0 ? -EAGAIN : -ENOENT;
+}
+
+int shared_unlink_result(struct shared_get *get)
+{
+    const struct redis_call *call = &get->call;
+    int r;
+
+    if (call->state == REDIS_WAITING)
+        return -EAGAIN;
+    r = call->state == REDIS_DONE && call->error == 0 && !resp_is_error(call->reply) ? 0 : -ENOENT;
+    redis_call_end(&get->call);
+    return r;
 }
 
 /* ---- leases ---- */

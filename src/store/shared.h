@@ -60,6 +60,10 @@ void shared_put(struct shared *shared, struct loop *loop, struct entry_key at, s
 void shared_put_vary(struct shared *shared, struct loop *loop, struct entry_key at, const struct key *key,
                      struct view vary_names, uint64_t generation, uint64_t position, int64_t lifetime_ms);
 void shared_drop(struct shared *shared, struct loop *loop, struct entry_key at);
+/* The same ahead of queued writes, and with an answer: like shared_get(), then shared_unlink_result() says -EAGAIN; 0: the entry is
+ * gone; -ENOENT: no word from the store. Together with shared_drop(), which keeps the order of writes, nothing from before is left. */
+int shared_unlink(struct shared *shared, struct entry_key at, struct task *task, struct shared_get *get);
+int shared_unlink_result(struct shared_get *get);
 
 /* ---- leases: one node of a region fills, the others wait a little ---- */
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import { chunk, flow, LAST_CHUNK, scratch, siteConfig } from './harness/flow.mjs';
-import { startRegion } from './harness/region.mjs';
+import { metric, startRegion } from './harness/region.mjs';
 import { until } from './harness/server.mjs';
 
 const FRESH = { 'Cache-Control': 'max-age=3600' };
@@ -113,4 +113,40 @@ flow('a write wins over a variant that waits for its name', { node: false }, asy
     await region.written();
     await until(async () => (await region.redis.cli('KEYS', 'doorstep:eu:o:*')).length !== 2, 'names and variant are not both there');
     await saysNew(s.origin, region.a, '/a', { 'X-A': '1' });
+});
+
+flow('a write that the store could not be told of reaches it, and the other nodes, when it is back', { node: false }, async (s) => {
+    const region = await startRegion(s, ['a', 'b'], { disk: false, relays: true });
+    s.origin.answers({ headers: FRESH, body: 'old' });
+    await region.a.get('/a');
+    await region.b.get('/a');
+    await region.written();
+    await region.relays.a.cut();
+    await until(async () => (await metric(region.a, 'bus_connected')) === 0, 'a is cut off');
+    s.origin.answers({ body: 'written' });
+    await region.a.get('/a', {}, { method: 'POST', body: 'x' });
+    await until(async () => (await metric(region.a, 'bus_queued')) > 0, 'the write is kept for later');
+    await region.relays.a.heal();
+    await until(async () => (await metric(region.b, 'bus_received_total')) > 0, 'b has heard of it');
+    await region.ready();
+    await saysNew(s.origin, region.a, '/a');
+    await region.written();
+    await saysNew(s.origin, region.b, '/a');
+});
+
+flow('what another node fetched before a write is not taken from the store after it', { node: false }, async (s) => {
+    const region = await startRegion(s, ['a', 'b'], { disk: false });
+    const reader = await region.b.client(), writer = await region.a.client();
+    s.after(() => reader.close());
+    s.after(() => writer.close());
+    reader.ask('/a');
+    const read = await s.origin.expect('/a');
+    writer.ask('/a', { method: 'POST', body: 'x' });
+    const written = await s.origin.expect('/a');
+    await written.reply({ body: 'written' });
+    assert.equal((await writer.response()).text, 'written');
+    await read.reply({ headers: FRESH, body: 'old' });
+    assert.equal((await reader.response()).text, 'old');
+    await region.written();
+    await saysNew(s.origin, region.a, '/a');
 });

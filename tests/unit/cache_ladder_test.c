@@ -192,7 +192,7 @@ static bool drops_the_key(void)
 {
     struct key key = key_named("v");
 
-    ladder_drop(ladder, loop, &key);
+    ladder_drop(ladder, loop, &key, VIEW("http://h/v"));
     return true;
 }
 
