@@ -264,6 +264,8 @@ static void take_entry(struct bus *bus, struct stream_id id, const struct resp_v
         bus->apply(bus->arg, bus->loop, &event, position > follow->highest ? position : 0);
     else if (line || !resp_get(fields, VIEW("node")))
         bus_bad_event(bus, "the stream");
+    else
+        marks_bus_heard(bus->marks, position);
     follow->highest = MAX(follow->highest, position);
     follow->at = (struct follow_position){ id, follow->at.ordinal + 1 };
     atomic_fetch_add_explicit(&bus->counters.received, 1, memory_order_relaxed);

@@ -104,6 +104,8 @@ struct nodes {
     struct task task;
     struct timer tick, poll;
     struct redis_call say, ask;
+    struct redis_call placing; /* an entry without an event: the place of marks that came another way */
+    uint64_t placed;           /* our marks up to this position */
     bool say_again;
     uint32_t poll_ms; /* pause between polls, growing */
 };

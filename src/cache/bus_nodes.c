@@ -9,8 +9,7 @@
 
 #define POLL_FIRST_MS 4u
 #define POLL_MAX_MS 25u
-#define CLOCK_ERROR_MS 2000u /* of what we take for the server's clock */
-#define GONE_MS 3600000u     /* a name that is not heard of for so long is removed */
+#define GONE_MS 3600000u /* a name that is not heard of for so long is removed */
 
 /* ---- saying ---- */
 
@@ -128,25 +127,39 @@ static void poll_passed(struct bus *bus)
     timer_set(&nodes->poll, nodes->poll_ms);
 }
 
-/* Marks that came another way have a place among those of the bus by the server's clock, of which its ids are made. */
+/* Marks that came another way get a place among those of the bus: behind them an entry without an event is added, and what is asked
+ * for after it was read back says so. Until then no copy of another node is believed to know of them. */
 static void place_marks(struct bus *bus)
 {
-    uint64_t now = follow_server_ms(bus);
+    struct nodes *nodes = &bus->nodes;
 
-    if (bus->follow.connected && now)
-        marks_bus_passed(bus->marks, marks_position(bus->marks), bus_position_of(now + CLOCK_ERROR_MS, 0));
+    if (!bus->follow.caught_up || nodes->placing.state != REDIS_IDLE || !marks_bus_is_owed(bus->marks))
+        return;
+    nodes->placed = marks_position(bus->marks);
+    (void)publish_send(bus, &nodes->task, &nodes->placing, VIEW("*"), VIEW_NONE);
+}
+
+static void marks_placed(struct bus *bus)
+{
+    struct nodes *nodes = &bus->nodes;
+    const struct resp_value *reply = nodes->placing.reply;
+    struct stream_id id;
+
+    if (nodes->placing.error == 0 && reply->type == RESP_STRING && stream_id_parse(reply->text, &id))
+        marks_bus_passed(bus->marks, nodes->placed, stream_id_position(id));
+    redis_call_end(&nodes->placing);
 }
 
 /* What did not succeed is tried again here. */
 static void tick_passed(struct bus *bus)
 {
     timer_set(&bus->nodes.tick, BUS_TICK_MS);
-    place_marks(bus);
     if (bus->follow.write_again || bus->follow.identity_due)
         follow_write_position(bus);
     unsent_drain(bus);
     if (!bus->follow.connected)
         return;
+    place_marks(bus);
     nodes_say(bus);
     ask_nodes(bus);
 }
@@ -167,6 +180,8 @@ static void nodes_run(struct task *task)
         redis_call_end(&nodes->ask);
         publish_check(bus);
     }
+    if (nodes->placing.state == REDIS_DONE)
+        marks_placed(bus);
     if (nodes->poll.fired)
         poll_passed(bus);
     if (nodes->tick.fired)
@@ -219,6 +234,7 @@ void nodes_stop(struct bus *bus)
 
     redis_call_end(&nodes->say);
     redis_call_end(&nodes->ask);
+    redis_call_end(&nodes->placing);
     timer_clear(&nodes->tick);
     timer_clear(&nodes->poll);
     task_cancel(&nodes->task);

@@ -402,6 +402,28 @@ void marks_bus_passed(struct marks *marks, uint64_t position, uint64_t bus)
     pthread_mutex_unlock(&marks->lock);
 }
 
+bool marks_bus_is_owed(struct marks *marks)
+{
+    bool owed;
+
+    pthread_mutex_lock(&marks->lock);
+    owed = marks->offbus_open != 0;
+    pthread_mutex_unlock(&marks->lock);
+    return owed;
+}
+
+void marks_bus_heard(struct marks *marks, uint64_t bus)
+{
+    uint64_t last;
+
+    pthread_mutex_lock(&marks->lock);
+    last = marks->pair_count ? marks->pairs[(marks->pair_first + marks->pair_count - 1) % marks->pair_cap].bus
+                             : marks->bus_floor;
+    if (bus > last)
+        remember_pair(marks, atomic_load_explicit(&marks->position, memory_order_relaxed), bus);
+    pthread_mutex_unlock(&marks->lock);
+}
+
 /* The position before the first mark without a bus position that a copy with this one need not have heard of. */
 static uint64_t offbus_before(const struct marks *marks, uint64_t bus)
 {

@@ -68,6 +68,10 @@ uint64_t marks_bus_identity(const struct marks *marks);
 /* Every mark up to `position` was made before anything on the bus with a position above `bus`. Until something of the kind is said,
  * a foreign copy is not believed to have heard of marks that were added with bus position 0. Any thread. */
 void marks_bus_passed(struct marks *marks, uint64_t position, uint64_t bus);
+/* Are there marks of which nothing of the kind was said yet? */
+bool marks_bus_is_owed(struct marks *marks);
+/* Everything on the bus up to this position has been heard, although it brought no mark: what is asked for from now on may say so. */
+void marks_bus_heard(struct marks *marks, uint64_t bus);
 /* Nothing is known here of bus marks up to this one: copies from before it are not trusted. */
 void marks_set_bus_floor(struct marks *marks, uint64_t bus);
 /* The node has been away and does not know yet what was purged meanwhile: until it does, nothing stored is used without the
