@@ -969,8 +969,7 @@ static void test_far_reads(void **state)
     (void)state;
     run_far(script, begin_far_reads);
     assert_int_equal(far.got, 3000000);
-    memory_free(memory);
-    fill_table_free(table);
+    tear_down(state);
     set_up(state);
     policy.max_object = policy.memory_max = 500000;
     run_far(script, begin_far_reads);
