@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #define WRITE_MAX ((uint64_t)1024 * 1024)
+#define GONE_MAX 8u /* times a body may be lost between finding and opening it; the second time the origin is asked */
 #define RANGE_BOUNDARY VIEW("doorstep-range-7f3c9a51")
 
 void deliver_push(struct delivery *d, struct view v)
@@ -322,8 +323,8 @@ static bool range_answer(struct req *r, struct text *tail)
 /* The head was found, but the body under it has been recycled meanwhile: that is a miss. */
 static enum flow deliver_gone(struct req *r)
 {
-    if (r->restarts++ > 0)
-        return reply_error(r, 503, "the stored body was lost while it was looked for");
+    if (++r->restarts > GONE_MAX)
+        return reply_error(r, 503, "the stored body was lost again and again while it was looked for");
     memory_drop_object(r->hl->server->memory, r->object);
     if (r->object_held)
         object_unref(r->object);

@@ -173,6 +173,8 @@ static bool fall_back(struct req *r, uint16_t status)
     if (decision.verdict != VERDICT_STALE_SERVE)
         return false;
     r->decision = decision;
+    if (atomic_load_explicit(&r->stored->soft_purged, memory_order_relaxed))
+        r->decision.ttl_ms = MIN(r->decision.ttl_ms, 0);
     r->why = decision.why;
     fill_leave(r->reader);
     r->reader = NULL;

@@ -299,7 +299,7 @@ ssize_t disk_stream_read(struct disk_stream *stream, uint64_t offset, size_t max
     return (ssize_t)ret->len;
 }
 
-/* Is this byte in the page cache? */
+/* Is this byte in the page cache? A block is asked for at both ends: its pages mostly come and go together. */
 static bool is_resident(int fd, off_t at)
 {
     char byte;
@@ -326,7 +326,9 @@ ssize_t disk_stream_span(struct disk_stream *stream, uint64_t offset, size_t max
     if (fd < 0)
         return 0;
     for (end = block; end < extent->block + extent->blocks && (uint64_t)end * BLOCK_SIZE < offset + max; end++)
-        if (!disk_body_is_verified(body, end) || !is_resident(fd, first + (off_t)((end - block) * BLOCK_SIZE)))
+        if (!disk_body_is_verified(body, end) || !is_resident(fd, first + (off_t)((end - block) * BLOCK_SIZE)) ||
+            !is_resident(fd, first + (off_t)(MIN((uint64_t)(end + 1) * BLOCK_SIZE, body->len) - 1 -
+                                             (uint64_t)block * BLOCK_SIZE)))
             break;
     if (end == block) {
         segment_done(stream->disk, segment);
