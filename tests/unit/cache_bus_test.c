@@ -53,7 +53,7 @@ static void catches_up(void **state)
     NEEDS_SERVER();
     start_both();
     publish(A, "tag before", 10000);
-    until(times_applied(B, "tag before") == 1);
+    until(times_applied(B, "tag before") >= 1);
     relay_set(&B->relay, RELAY_CUT);
     until(!now(B).connected);
     assert_true(trusts(B));
@@ -212,7 +212,7 @@ static void not_all_answer(void **state)
     until(!now(B).connected);
     assert_true(trusts(B));
     relay_set(&B->relay, RELAY_PASS);
-    until(times_applied(B, "tag y") == 1);
+    until(times_applied(B, "tag y") >= 1);
 }
 
 static void forget_now(void *arg)
@@ -255,11 +255,11 @@ static void from_any_loop(void **state)
         send_begin(&left, A, "tag left", 10000);
         on_node(A, forget_now, &left);
     }
-    until(times_applied(B, "tag left") == 50 && times_applied(B, "tag nobody") == 1);
+    until(times_applied(B, "tag left") >= 50 && times_applied(B, "tag nobody") >= 1);
     /* Stopping with senders that wait. */
     relay_set(&B->relay, RELAY_HANG);
     send_begin(&left, A, "tag last", 60000);
-    until(times_applied(A, "tag last") == 1);
+    until(times_applied(A, "tag last") >= 1);
     on_node(A, bus_down, A);
     result = send_end(&left).result; /* it may not have heard of the entry on its own connection */
     assert_true(result == 0 || result == -ENOTCONN);
@@ -317,7 +317,7 @@ static void little_allowed(void **state)
     until(now(A).caught_up);
     until(publish(A, "tag one", 10000).applied == 1);
     until(asked(1000, "PUBLISH purges all").integer == 1);
-    until(times_applied(A, "all") == 1);
+    until(times_applied(A, "all") >= 1);
     node_stop(A);
     until(asked(1000, "HLEN t:{eu}:nodes").integer == 0);
     assert_int_equal(asked(1000, "ACL LOG").items, 0);
