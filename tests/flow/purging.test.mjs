@@ -58,7 +58,8 @@ const WAYS = {
 function everywhere(region, before) {
     return until(async () => {
         const now = await Promise.all(region.nodes.map((node) => metric(node, 'purge_marks_total')));
-        return now.every((count, i) => count > before[i]);
+        const queued = await Promise.all(region.nodes.map((node) => metric(node, 'state_queued')));
+        return now.every((count, i) => count > before[i] && queued[i] === 0); // a message is acknowledged by nobody
     }, 'the purge counts everywhere');
 }
 
