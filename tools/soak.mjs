@@ -83,7 +83,8 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'doorstep-soak-'));
 fs.writeFileSync(path.join(folder, 'site.yaml'), JSON.stringify({
     listen: ['127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, threads: 2, memory: { size: `${MEMORY_MB}M` },
     access_log: { path: path.join(folder, 'access.log') },
-    upstreams: { app: { servers: [`http://127.0.0.1:${originPort}`] } }, routes: [{ match: '/*', upstream: 'app' }],
+    // An origin that cuts one answer in so many would open the breaker, and then nothing else would be tried.
+    upstreams: { app: { servers: [`http://127.0.0.1:${originPort}`], breaker: { enabled: false } } }, routes: [{ match: '/*', upstream: 'app' }],
 }));
 const node = spawn(binary, ['run', '-c', path.join(folder, 'site.yaml')], { stdio: ['ignore', 'pipe', 'pipe'] });
 let said = '';
