@@ -47,8 +47,6 @@ void fill_table_free(struct fill_table *table);
 void fill_table_close_loop(struct fill_table *table, struct loop *loop);
 /* Whatever is in flight for this key must not be stored, nor joined by later requests: it may predate a write or a purge. */
 void fill_table_doom(struct fill_table *table, const struct key *key);
-/* The same for every fill in flight that `match` picks (NULL: all). */
-void fill_table_doom_matching(struct fill_table *table, bool (*match)(struct view url, void *arg), void *arg);
 unsigned fill_table_count(struct fill_table *table);
 /* Fills of this loop that nobody asked for; on its thread. */
 unsigned fill_table_background(const struct fill_table *table, const struct loop *loop);

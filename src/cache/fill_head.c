@@ -119,9 +119,10 @@ static void drop_key(struct fill *fill, struct view key_text, struct view url)
     struct key key = key_of(key_text);
 
     fill_table_doom(context->table, &key);
-    memory_drop(context->memory, &key);
     if (context->ladder)
         ladder_drop(context->ladder, fill->task.loop, &key, url);
+    else
+        memory_drop(context->memory, &key);
 }
 
 static void invalidate(struct fill *fill, struct view path_and_query)

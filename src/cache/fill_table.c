@@ -55,24 +55,6 @@ void fill_table_doom(struct fill_table *table, const struct key *key)
     pthread_mutex_unlock(&shard->lock);
 }
 
-void fill_table_doom_matching(struct fill_table *table, bool (*match)(struct view url, void *arg), void *arg)
-{
-    for (int i = 0; i < FILL_SHARDS; i++) {
-        struct fill_shard *shard = &table->shards[i];
-
-        pthread_mutex_lock(&shard->lock);
-        LIST_EACH_SAFE (link, &shard->fills) {
-            struct fill *fill = CONTAINER_OF(link, struct fill, link);
-
-            if (match && !match(fill->url, arg))
-                continue;
-            atomic_store(&fill->doomed, true);
-            list_remove(link);
-        }
-        pthread_mutex_unlock(&shard->lock);
-    }
-}
-
 unsigned fill_table_count(struct fill_table *table)
 {
     unsigned count = 0;

@@ -5,10 +5,8 @@
  * the same time leave one of their variants unreachable: a miss. */
 #include "cache/ladder_internal.h"
 
-#include "base/check.h"
 #include "base/clock.h"
 #include "base/heap.h"
-#include "cache/freshness.h"
 
 #include <errno.h>
 #include <openssl/rand.h>

@@ -81,8 +81,6 @@ enum disk_reason {
     DISK_EVICTED, /* leaves memory: taken with two uses or more */
     DISK_PINNED,  /* the route wants it kept */
 };
-/* Would the body be taken? For those who are about to stream one with a writer; a sight is noted. Any thread. */
-bool disk_wants(struct disk *disk, struct entry_key at, const struct object *object, enum disk_reason reason);
 /* Any thread; returns at once. Takes its own reference; written by a thread of the tier. Dropped and counted when the queue is
  * full. Objects already here unchanged are not written again. */
 void disk_offer(struct disk *disk, struct entry_key at, struct object *object, enum disk_reason reason);

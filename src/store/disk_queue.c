@@ -256,19 +256,6 @@ static bool is_admitted(struct disk *disk, uint64_t tag, const struct object *ob
     return seen || atomic_load(&object->flags) & OBJECT_IMMUTABLE;
 }
 
-bool disk_wants(struct disk *disk, struct entry_key at, const struct object *object, enum disk_reason reason)
-{
-    uint64_t key[2];
-
-    if (!atomic_load_explicit(&disk->on, memory_order_relaxed))
-        return false;
-    disk_mask(disk, at, key);
-    if (is_admitted(disk, key[0], object, reason))
-        return true;
-    disk_add(&disk->count.refused_admission, 1);
-    return false;
-}
-
 /* ---- offers ---- */
 
 static bool has_room(struct disk *disk, size_t cost)
