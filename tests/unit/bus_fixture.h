@@ -4,6 +4,7 @@
 
 #include "redis_fixture.h"
 
+#include "base/check.h"
 #include "cache/bus.h"
 
 #include <poll.h>
@@ -269,7 +270,8 @@ static inline void on_node(struct testnode *node, void (*run)(void *), void *arg
     sem_destroy(&errand.done);
 }
 
-/* As a node does it: the mark counts at once, and is queued to the state. */
+/* As a node does it: the mark counts at once, and is queued to the state. On the loop's thread, where cmocka cannot say which
+ * assertion failed: CHECK() can. */
 static inline void apply(void *arg, struct loop *loop, const struct purge_event *event, uint64_t bus)
 {
     struct testnode *node = arg;
@@ -277,12 +279,12 @@ static inline void apply(void *arg, struct loop *loop, const struct purge_event 
     struct state_write *write = heap_zalloc(sizeof(*write));
     struct text line;
 
-    assert_ptr_equal(loop, node->loop);
+    CHECK(loop == node->loop && write);
     write->mark = (struct state_mark){ marks_add(node->marks, &mark, bus), bus, (uint16_t)event->kind, event->soft,
                                        event->target };
-    assert_int_equal(state_write(node->state, write), 0);
+    CHECK(state_write(node->state, write) == 0);
     pthread_mutex_lock(&node->lock);
-    assert_true(node->count < APPLIED_MAX);
+    CHECK(node->count < APPLIED_MAX);
     line = TEXT_ON(node->list[node->count].line);
     purge_event_put(&line, event);
     text_str(&line);
