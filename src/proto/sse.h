@@ -1,0 +1,31 @@
+/* Server-sent events (WHATWG HTML §9.2.6), read piece by piece as they arrive, and written. */
+#pragma once
+
+#include "base/buf.h"
+
+struct sse_event {
+    struct view name; /* "event:"; empty: not said */
+    struct view data; /* "data:" lines joined with LF */
+    struct view raw;  /* the bytes of the event with the empty line that ends it, and comments before it */
+    bool comment;     /* nothing but comments or unknown fields: a keep-alive. name and data are empty */
+};
+
+/* Events that end in the bytes at hand are views into them; one that is cut is kept in `rest` until it is whole. */
+struct sse {
+    struct buf rest;   /* the limit of one event is the buffer's */
+    struct buf joined; /* data of several lines */
+    uint32_t scanned;  /* of `rest` */
+    bool started;      /* a byte order mark can only come first */
+    bool taken;        /* `rest` holds the event that was shown last */
+};
+
+void sse_init(struct sse *sse, size_t event_max);
+void sse_free(struct sse *sse);
+/* Takes the next event from the front of *input. 1: *ret, valid until the next call and as long as the input's bytes; 0: more bytes are
+ * needed, *input is used up; -EMSGSIZE: an event larger than the limit; -ENOMEM; -EINVAL: not UTF-8 in the data of a whole event. */
+int sse_next(struct sse *sse, struct view *input, struct sse_event *ret);
+/* True when bytes of an unfinished event are kept: the stream was cut. */
+bool sse_is_cut(const struct sse *sse);
+
+/* "event: name\ndata: ...\n\n"; `name` empty: left out. Line breaks in data become several data lines. */
+void sse_put(struct buf *out, struct view name, struct view data);
