@@ -8,6 +8,8 @@
 #include "loop/loop.h"
 #include "proto/http1.h"
 
+#include <sys/types.h>
+
 struct service_call; /* one request being answered; the service's own */
 
 struct service_request {
