@@ -13,6 +13,8 @@
 #define PUMP_BUDGET ((size_t)1024 * 1024)
 #define READ_MAX ((size_t)256 * 1024)
 /* A fill nobody reads goes on when this little is left of it. */
+/* What a source may add to a stored head. */
+#define SOURCE_FIELDS_MAX ((size_t)4096)
 #define NEARLY_COMPLETE ((uint64_t)256 * 1024)
 
 /* ---- construction ---- */
@@ -100,7 +102,7 @@ static struct fill *fill_new(const struct fill_request *from, struct loop *loop,
 
 static void fill_free(struct fill *fill)
 {
-    CHECK(!fill->x && list_empty(&fill->readers));
+    CHECK(!fill->x && !fill->source && list_empty(&fill->readers));
     for (unsigned i = 0; i < fill->interim_count; i++)
         heap_free((char *)(uintptr_t)fill->interims[i].ptr);
     heap_free((char *)(uintptr_t)fill->trailers.ptr);
@@ -191,7 +193,8 @@ int fill_start(const struct fill_request *from, struct task *task, struct fill_r
         r = -ENOMEM;
     pthread_mutex_unlock(&fill->lock);
     if (r == 0)
-        r = exchange_start(&fill->x, fill->upstream, &fill->task, &request);
+        r = from->open ? from->open(from->open_arg, &fill->task, &fill->source)
+                       : exchange_start(&fill->x, fill->upstream, &fill->task, &request);
     if (r < 0) {
         fill_unlist(fill);
         pthread_mutex_lock(&fill->lock);
@@ -236,14 +239,17 @@ static struct view trailers_copy(struct view raw)
 
 static void note_end(struct fill *fill, enum fill_phase phase)
 {
-    struct view trailers = exchange_trailers(fill->x);
+    struct source *source = fill->source;
+    struct view trailers = source ? VIEW_NONE : exchange_trailers(fill->x);
+    enum exchange_error error = source ? source->functions->error(source) : exchange_error(fill->x);
+    const char *detail = source ? source->functions->detail(source) : exchange_error_detail(fill->x);
 
     if (fill->outcome == FILL_UNDECIDED)
-        fill->timing = *exchange_timing(fill->x);
-    if (exchange_error(fill->x) != EXCHANGE_OK)
-        fill->error = exchange_error(fill->x);
-    if (*exchange_error_detail(fill->x))
-        snprintf(fill->detail, sizeof(fill->detail), "%s", exchange_error_detail(fill->x));
+        fill->timing = *fill_exchange_timing(fill);
+    if (error != EXCHANGE_OK)
+        fill->error = error;
+    if (*detail)
+        snprintf(fill->detail, sizeof(fill->detail), "%s", detail);
     if (phase == FILL_DONE && trailers.len)
         fill->trailers = trailers_copy(trailers);
 }
@@ -262,7 +268,10 @@ static void finish(struct fill *fill, enum fill_phase phase)
         fill->outcome = FILL_ERROR;
     fill_wake_readers(fill);
     pthread_mutex_unlock(&fill->lock);
+    if (fill->source)
+        fill->source->functions->close(fill->source);
     exchange_close(fill->x);
+    fill->source = NULL;
     fill->x = NULL;
     list_remove(&fill->live);
     fill->context.table->background[loop_index(fill->task.loop)] -= fill->background;
@@ -314,12 +323,19 @@ static void store(struct fill *fill)
 {
     struct object *object = fill->object, *compact;
     uint64_t position = atomic_load(&object->purge_pos);
+    struct buf fields = buf_make(SOURCE_FIELDS_MAX);
     enum mark_verdict verdict;
 
     if (!fill->storing)
         return;
+    if (fill->source && !fill->source->functions->sound(fill->source, &fields)) {
+        buf_free(&fields);
+        set_why(fill, WHY_UNSOUND);
+        return;
+    }
     verdict = marks_check(fill->context.marks, object);
     if (atomic_load(&fill->doomed) || verdict == MARKS_HARD) {
+        buf_free(&fields);
         set_why(fill, WHY_PURGED);
         return;
     }
@@ -327,7 +343,8 @@ static void store(struct fill *fill)
     if (verdict == MARKS_SOFT)
         atomic_store(&object->purge_pos, position);
     object->cost_ms = (uint32_t)MIN((clock_mono_us() - fill->started_us) / 1000, UINT32_MAX);
-    compact = object_compact(object);
+    compact = object_compact(object, buf_view(&fields));
+    buf_free(&fields);
     fill_keep_object(fill, compact ? compact : object, false); /* readers go on with the original */
     object_unref(compact);
 }
@@ -403,7 +420,7 @@ static bool may_grow(struct fill *fill)
 static char *room(struct fill *fill, size_t *ret_cap)
 {
     struct object *object = fill->object;
-    size_t want = (size_t)MIN(READ_MAX, exchange_body_left(fill->x));
+    size_t want = (size_t)MIN(READ_MAX, fill_body_left(fill));
     bool full = !object->last || object->last->len == object->last->cap;
     char *memory;
 
@@ -427,13 +444,13 @@ static void pump(struct fill *fill)
     char end; /* only to hear that the body has ended: no room is made for what cannot come */
 
     while (budget > 0 && may_grow(fill)) {
-        char *memory = exchange_body_left(fill->x) == 0 ? &end : room(fill, &cap);
+        char *memory = fill_body_left(fill) == 0 ? &end : room(fill, &cap);
 
         if (!memory) {
             got = -ENOMEM;
             break;
         }
-        got = exchange_read(fill->x, memory, memory == &end ? 1 : MIN(cap, budget));
+        got = fill_read(fill, memory, memory == &end ? 1 : MIN(cap, budget));
         if (got <= 0)
             break;
         CHECK(memory != &end);
@@ -475,8 +492,8 @@ bool fill_add_interim(struct fill *fill, struct view head)
 
 static void take_interims(struct fill *fill)
 {
-    while (exchange_state(fill->x) == EXCHANGE_INTERIM) {
-        fill_add_interim(fill, exchange_head_bytes(fill->x));
+    while (fill_state(fill) == EXCHANGE_INTERIM) {
+        fill_add_interim(fill, fill_head_bytes(fill));
         exchange_interim_next(fill->x);
     }
 }
@@ -493,8 +510,7 @@ static bool unwanted(struct fill *fill)
         pthread_mutex_lock(&fill->shard->lock);
     pthread_mutex_lock(&fill->lock);
     alone = fill->reader_count == 0;
-    if (alone && fill->phase == FILL_BODY && (fill->storing || fill->spill) &&
-        exchange_body_left(fill->x) <= NEARLY_COMPLETE)
+    if (alone && fill->phase == FILL_BODY && (fill->storing || fill->spill) && fill_body_left(fill) <= NEARLY_COMPLETE)
         alone = false;
     if (alone && fill->shard)
         list_remove(&fill->link); /* under its lock: nobody can have joined in between */
@@ -514,7 +530,7 @@ static void fill_run(struct task *task)
     }
     if (fill->phase == FILL_WAITING) {
         take_interims(fill);
-        switch (exchange_state(fill->x)) {
+        switch (fill_state(fill)) {
         case EXCHANGE_FAILED: finish(fill, FILL_FAILED); return;
         case EXCHANGE_BODY:
         case EXCHANGE_TUNNEL:

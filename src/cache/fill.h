@@ -15,6 +15,7 @@
 #pragma once
 
 #include "cache/policy.h"
+#include "cache/source.h"
 #include "store/memory.h"
 #include "upstream/exchange.h"
 
@@ -78,9 +79,11 @@ struct fill_reader {
 
 struct fill_request {
     const struct fill_context *context;
-    struct fill_keep *keep;             /* retained */
-    const struct cache_policy *policy;  /* kept alive by `keep` */
-    struct upstream *upstream;          /* likewise */
+    struct fill_keep *keep;            /* retained */
+    const struct cache_policy *policy; /* kept alive by `keep` */
+    struct upstream *upstream;         /* likewise; NULL with `open` */
+    source_open *open;                 /* what is asked instead of an upstream; NULL: the upstream is */
+    void *open_arg;
     const struct http_request *request; /* what the client asked; copied */
     struct view request_bytes;          /* the bytes all views of `request` lie in */
     struct view scheme;                 /* "http" or "https"; literal */

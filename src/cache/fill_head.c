@@ -151,7 +151,7 @@ static void invalidate(struct fill *fill, struct view path_and_query)
 static void invalidate_groups(struct fill *fill, const struct http_response *response)
 {
     const struct fill_context *context = &fill->context;
-    size_t cap = 2 * exchange_head_bytes(fill->x).len + fill->url.len + 64;
+    size_t cap = 2 * fill_head_bytes(fill).len + fill->url.len + 64;
     struct text memory = text_make(heap_alloc(cap), cap);
     struct text names_memory = text_make(memory.ptr, memory.ptr ? cap / 2 : 0);
     struct view names[GROUPS_MAX];
@@ -349,7 +349,7 @@ static void mark_pass(struct fill *fill, enum why why)
 {
     /* Reasons that lie in this one request say nothing about the next one; a failing origin is not a property of the key. */
     if (why == WHY_REQUEST_NO_STORE || why == WHY_AUTHORIZATION || why == WHY_COOKIE_HEURISTIC || why == WHY_METHOD ||
-        why == WHY_PURGED || fill->status >= 500 || !fill->shared)
+        why == WHY_PURGED || fill->status >= 500 || !fill->shared || fill->source)
         return;
     memory_mark_pass(fill->context.memory, &fill->key, (uint64_t)(clock_wall_ms() + fill->policy->pass_marker_ms));
 }
@@ -464,8 +464,8 @@ static void open_object(struct fill *fill, const struct http_response *response,
 
 void fill_decide(struct fill *fill)
 {
-    const struct http_response *response = exchange_head(fill->x);
-    size_t cap = 2 * exchange_head_bytes(fill->x).len + HEAD_SLACK; /* the head, and tags out of it */
+    const struct http_response *response = fill_head(fill);
+    size_t cap = 2 * fill_head_bytes(fill).len + HEAD_SLACK; /* the head, and tags out of it */
     struct text buffer;
 
     if (fill->stored)
@@ -474,14 +474,14 @@ void fill_decide(struct fill *fill)
     buffer = text_make(heap_alloc(cap), cap);
     pthread_mutex_lock(&fill->lock);
     fill->status = response->status;
-    fill->timing = *exchange_timing(fill->x);
+    fill->timing = *fill_exchange_timing(fill);
     pthread_mutex_unlock(&fill->lock);
     invalidate_after_write(fill, response);
     if (!buffer.ptr)
         undecidable(fill, EXCHANGE_INTERNAL);
-    else if (exchange_state(fill->x) == EXCHANGE_TUNNEL) {
+    else if (fill_state(fill) == EXCHANGE_TUNNEL) {
         /* The 101 head goes to the client as it is, in the row of interim heads. */
-        if (fill_add_interim(fill, exchange_head_bytes(fill->x)))
+        if (fill_add_interim(fill, fill_head_bytes(fill)))
             decided(fill, FILL_TUNNEL, NULL, WHY_UPGRADE);
         else
             undecidable(fill, EXCHANGE_INTERNAL);

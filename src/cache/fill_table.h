@@ -30,7 +30,8 @@ struct fill {
     struct fill_keep *keep;
     const struct cache_policy *policy;
     struct upstream *upstream;
-    struct exchange *x;
+    struct exchange *x;          /* where the bytes come from, until the end: this, */
+    struct source *source;       /* or this */
     struct http_request request; /* views into `bytes` */
     struct field *field_list;
     struct view scheme, url;
@@ -70,6 +71,39 @@ struct fill {
     bool nudged;
     char bytes[]; /* texts */
 };
+
+/* ---- where the bytes come from ---- */
+
+static inline enum exchange_state fill_state(const struct fill *fill)
+{
+    return fill->source ? fill->source->functions->state(fill->source) : exchange_state(fill->x);
+}
+
+static inline const struct http_response *fill_head(const struct fill *fill)
+{
+    return fill->source ? fill->source->functions->head(fill->source) : exchange_head(fill->x);
+}
+
+static inline struct view fill_head_bytes(const struct fill *fill)
+{
+    return fill->source ? fill->source->functions->head_bytes(fill->source) : exchange_head_bytes(fill->x);
+}
+
+static inline ssize_t fill_read(struct fill *fill, void *memory, size_t cap)
+{
+    return fill->source ? fill->source->functions->read(fill->source, memory, cap)
+                        : exchange_read(fill->x, memory, cap);
+}
+
+static inline const struct exchange_timing *fill_exchange_timing(const struct fill *fill)
+{
+    return fill->source ? fill->source->functions->timing(fill->source) : exchange_timing(fill->x);
+}
+
+static inline uint64_t fill_body_left(const struct fill *fill)
+{
+    return fill->source ? UINT64_MAX : exchange_body_left(fill->x);
+}
 
 struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *key);
 /* Does a response that is arriving fit this request? Unknown until its head is here: then yes, for now. */

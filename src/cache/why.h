@@ -49,6 +49,7 @@
     X(TOO_LARGE, "too-large", "miss") \
     X(NOT_ADMITTED, "not-admitted", "miss") \
     X(TRUNCATED, "truncated", "miss") \
+    X(UNSOUND, "unsound", "miss") \
     X(PURGED, "purged", "miss") \
     X(UPGRADE, "upgrade", "bypass") \
     X(NO_MEMORY, "no-memory", "miss") \

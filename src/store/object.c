@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <sys/uio.h>
@@ -210,10 +211,11 @@ int object_copy_body(struct object *to, struct object *from)
     return 0;
 }
 
-struct object *object_compact(struct object *object)
+struct object *object_compact(struct object *object, struct view fields)
 {
     uint64_t body = atomic_load(&object->body_len);
     struct chunk *last = object->last;
+    struct text head = text_make(NULL, 0);
     struct object_parts parts = {
         .key = object->key.text,
         .url = object_url(object),
@@ -227,10 +229,19 @@ struct object *object_compact(struct object *object)
     };
     struct object *compact;
 
-    if (!last || object->body_owner || object->external || body > COMPACT_MAX ||
-        last->cap - last->len <= (body + sizeof(*object)) / 8)
+    if (fields.len == 0 && (!last || object->body_owner || object->external || body > COMPACT_MAX ||
+                            last->cap - last->len <= (body + sizeof(*object)) / 8))
         return NULL;
+    if (fields.len) {
+        head = text_make(heap_alloc(parts.head.len + fields.len), parts.head.len + fields.len);
+        if (!head.ptr)
+            return NULL;
+        text_put(&head, parts.head);
+        text_put(&head, fields);
+        parts.head = text_view(&head);
+    }
     compact = object_new(&object->key, &parts);
+    heap_free(head.ptr);
     if (!compact)
         return NULL;
     atomic_store(&compact->flags, atomic_load(&object->flags));

@@ -148,8 +148,9 @@ void object_share_body(struct object *object, struct object *owner);
 /* Appends a copy of what `from` has. 0 or -ENOMEM. */
 int object_copy_body(struct object *to, struct object *from);
 /* A copy of a complete object in as little memory as it needs, one reference; NULL when the original is tight enough already or
- * memory is out. Bodies of unknown length grow in chunks that are mostly too large for small ones. */
-struct object *object_compact(struct object *object);
+ * memory is out. Bodies of unknown length grow in chunks that are mostly too large for small ones. `fields`: lines that its head gets
+ * besides; with any, there always is a copy. */
+struct object *object_compact(struct object *object, struct view fields);
 /* Frees the chunks that end before body offset `upto`; `*at` is the offset of the first chunk left, 0 at first. Only for the
  * fill, while no reader is behind `upto`. */
 void object_trim(struct object *object, uint64_t *at, uint64_t upto);
