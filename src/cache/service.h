@@ -21,6 +21,8 @@ struct service_request {
     bool trace_goes_on;  /* the client sent a valid traceparent */
     int64_t now_ms;      /* wall clock when the head arrived */
     uint64_t started_us; /* monotonic, likewise */
+    int refused; /* 0; else the status for a request that could not be read whole, and why: `body` is not to be used */
+    const char *detail; /* static */
 };
 
 /* What is known once the head is. */
@@ -33,7 +35,8 @@ struct service_head {
     bool collapsed;       /* it waited for another's fetch */
     struct view rung;     /* "memory", "disk", "shared": where a hit was; static */
     struct view upstream; /* who was asked, for the log; valid until close() */
-    bool no_log;          /* the access log gets no line */
+    bool stored;          /* it is being stored */
+    bool refused;         /* an error of the service's own making */
 };
 
 struct service {

@@ -160,9 +160,9 @@ bool req_client_gone(struct req *r)
     if (c->sock.error || c->sock.reset)
         return true;
     /* Waiting for more of the body to arrive: nothing is written that would meet the reset. */
-    if (c->sock.hangup && r->step == STEP_DELIVER)
+    if (c->sock.hangup && (r->step == STEP_DELIVER || (r->step == STEP_SERVICE && r->status)))
         return getsockopt(c->sock.io.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0;
-    return c->sock.hangup && r->step == STEP_FETCH && body_read &&
+    return c->sock.hangup && (r->step == STEP_FETCH || r->step == STEP_SERVICE) && body_read &&
            c->sock.in_len == (r->block ? 0 : r->request_bytes.len);
 }
 
@@ -324,8 +324,8 @@ static bool timed_out(struct conn *c)
     timer_clear(&c->timer);
     if (c->req) {
         /* Waiting for request body bytes, or for the client to take the answer, or the total is used up. */
-        if ((c->req->step == STEP_FETCH || c->req->step == STEP_CLIMB) && c->req->status == 0 &&
-            !c->req->write_stalled) {
+        if ((c->req->step == STEP_FETCH || c->req->step == STEP_CLIMB || c->req->step == STEP_SERVICE) &&
+            c->req->status == 0 && !c->req->write_stalled) {
             bool total = c->req->deadline_ms && loop_now_ms(c->hl->loop) >= c->req->deadline_ms;
 
             c->req->close = true;

@@ -114,13 +114,13 @@ void head_fields(struct req *r, struct text *t)
     }
     if (route)
         text_put(t, r->config->region_line);
-    if (route && route->cache_status)
+    if (route && route->cache_status && !r->call)
         cache_status(r, t);
     if (r->proxy_error)
         proxy_status(r, t);
     if (route && route->via)
         text_put(t, r->config->via_line);
-    if (route && route->server_timing)
+    if (route && route->server_timing && !r->call)
         server_timing(r, t);
     if ((!route || route->request_id) && r->request_id.len) {
         text_put(t, r->config->request_id_name);

@@ -4,7 +4,7 @@
 #include "proto/accept.h"
 #include "proto/date.h"
 
-static struct view status_reason(int status)
+struct view reply_reason(int status)
 {
     static const struct {
         int status;
@@ -15,6 +15,7 @@ static struct view status_reason(int status)
         { 204, { "No Content", 10 } },
         { 400, { "Bad Request", 11 } },
         { 401, { "Unauthorized", 12 } },
+        { 402, { "Payment Required", 16 } },
         { 403, { "Forbidden", 9 } },
         { 404, { "Not Found", 9 } },
         { 405, { "Method Not Allowed", 18 } },
@@ -22,6 +23,8 @@ static struct view status_reason(int status)
         { 413, { "Content Too Large", 17 } },
         { 414, { "URI Too Long", 12 } },
         { 417, { "Expectation Failed", 18 } },
+        { 422, { "Unprocessable Content", 21 } },
+        { 429, { "Too Many Requests", 17 } },
         { 431, { "Request Header Fields Too Large", 31 } },
         { 500, { "Internal Server Error", 21 } },
         { 501, { "Not Implemented", 15 } },
@@ -54,7 +57,7 @@ enum flow reply_text(struct req *r, int status, const char *content_type, struct
     text_lit(&t, "HTTP/1.1 ");
     text_u64(&t, (uint64_t)status);
     text_char(&t, ' ');
-    text_put(&t, status_reason(status));
+    text_put(&t, reply_reason(status));
     text_lit(&t, "\r\nDate: ");
     date_put(&t, r->now_ms / 1000);
     text_lit(&t, "\r\n");
@@ -94,11 +97,11 @@ static void body_html(struct text *t, struct req *r, int status, const char *det
     text_lit(t, "<!doctype html><meta charset=utf-8><title>");
     text_u64(t, (uint64_t)status);
     text_char(t, ' ');
-    text_put(t, status_reason(status));
+    text_put(t, reply_reason(status));
     text_lit(t, "</title><h1>");
     text_u64(t, (uint64_t)status);
     text_char(t, ' ');
-    text_put(t, status_reason(status));
+    text_put(t, reply_reason(status));
     text_lit(t, "</h1><p>");
     text_put(t, view_str(detail));
     text_lit(t, "</p><p><small>doorstep, request ");
@@ -134,7 +137,7 @@ enum flow reply_error(struct req *r, int status, const char *detail)
     } else if (body.ptr) {
         text_u64(&body, (uint64_t)status);
         text_char(&body, ' ');
-        text_put(&body, status_reason(status));
+        text_put(&body, reply_reason(status));
         text_lit(&body, ": ");
         text_put(&body, view_str(detail));
         text_char(&body, '\n');

@@ -15,7 +15,8 @@ enum flow req_run(struct req *r)
     static step_function *const steps[STEP_COUNT] = {
         [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,   [STEP_PURGE] = step_purge,
         [STEP_LOOKUP] = step_lookup,   [STEP_CLIMB] = step_climb,   [STEP_FETCH] = step_fetch,
-        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_FINISH] = step_finish,
+        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_SERVICE] = step_service,
+        [STEP_FINISH] = step_finish,
     };
     enum flow flow;
 
@@ -46,6 +47,9 @@ bool req_hold(struct req *r)
 
 void req_release(struct req *r)
 {
+    if (r->call)
+        r->route->service->close(r->call);
+    buf_free(&r->body);
     fill_leave(r->reader);
     ladder_leave(&r->climb);
     if (r->raised.leased)
@@ -183,13 +187,16 @@ enum flow step_admit(struct req *r)
         return purge_target(r);
     if (limit && r->request.body == BODY_LENGTH && r->request.content_length > limit) {
         r->close = true;
+        if (r->route->service)
+            return service_refuse(r, 413, "the request body is larger than this route allows");
         return reply_error(r, 413, "the request body is larger than this route allows");
     }
     if (!peer_receive(r))
         return reply_error(r, 504, "the child that asks has no time left");
     if ((fields_has(&r->request.fields, FIELD_VIA) && via_names_us(r)) || peer_loops(r))
         return reply_error(r, 508, "loop detected: this request has been through this node");
-    r->step = STEP_LOOKUP;
+    r->body = buf_make(limit ? (size_t)limit : SIZE_MAX);
+    r->step = r->route->service ? STEP_SERVICE : STEP_LOOKUP;
     return FLOW_CONTINUE;
 }
 
@@ -218,8 +225,8 @@ static void log_request(struct req *r, uint64_t duration_us)
         .route = r->route ? r->route->name : VIEW_NONE,
         .outcome = http_outcome_name(r->outcome),
         .why = why_name(r->why),
-        .tier = r->from_cache ? rung_name(r->rung) : VIEW_NONE,
-        .upstream = r->forwarded && r->route ? view_str(upstream_name(fetch_hop(r)->upstream)) : VIEW_NONE,
+        .tier = r->from_cache ? rung_name(r->rung) : r->served_rung,
+        .upstream = r->forwarded && r->route ? view_str(upstream_name(fetch_hop(r)->upstream)) : r->served_by,
         .status = r->status,
         .bytes_in = r->request_bytes.len + r->body_seen,
         .bytes_out = r->bytes_out,
@@ -250,7 +257,7 @@ enum flow step_finish(struct req *r)
         note.route = r->route->stats;
         http_stats_finish(r->hl->server->stats, r->hl->loop, &note);
     }
-    if (r->outcome == OUTCOME_BYPASS && r->request.method == METHOD_GET)
+    if (r->outcome == OUTCOME_BYPASS && r->request.method == METHOD_GET && !r->call)
         http_stats_not_stored(r->hl->server->stats, r->hl->loop, r->key.hash[0], r->why, r->fwd_status);
     log_request(r, note.duration_us);
     return FLOW_DONE;

@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "cache/decide.h"
 #include "cache/purger.h"
+#include "cache/service.h"
 #include "http/server.h"
 #include "proto/range.h"
 
@@ -22,6 +23,7 @@ enum step {
     STEP_FETCH,
     STEP_DELIVER,
     STEP_TUNNEL,
+    STEP_SERVICE,
     STEP_FINISH,
     STEP_COUNT
 };
@@ -116,6 +118,13 @@ struct req {
     bool timer_chosen;    /* this wait has a limit */
     uint64_t deadline_ms; /* monotonic; 0: none */
 
+    struct service_call *call; /* a service makes the answer */
+    struct buf body;           /* the whole request body, for it */
+    struct view served_by, served_rung;
+    uint64_t answer_left; /* of a body of known length */
+    bool permitted;       /* 100 (Continue) was sent */
+    bool answered;        /* all of the answer is queued */
+
     struct delivery out;
     uint16_t status; /* sent; 0 until then */
     bool close;      /* the connection ends with this answer */
@@ -159,6 +168,7 @@ enum flow step_climb(struct req *r);
 enum flow step_fetch(struct req *r);
 enum flow step_deliver(struct req *r);
 enum flow step_tunnel(struct req *r);
+enum flow step_service(struct req *r);
 enum flow step_finish(struct req *r);
 
 /* purge_step.c: carries out what was asked for; the result is the answer. */
@@ -188,6 +198,12 @@ struct view forward_head(struct req *r, const struct object *validators, struct 
 enum flow reply_error(struct req *r, int status, const char *detail);
 enum flow reply_upstream_error(struct req *r);
 enum flow reply_text(struct req *r, int status, const char *content_type, struct view body);
+
+/* "Bad Request" */
+struct view reply_reason(int status);
+
+/* service.c: the service words the refusal of a request that could not be read whole. */
+enum flow service_refuse(struct req *r, int status, const char *detail);
 
 /* head.c: the fields we add to every answer */
 void head_fields(struct req *r, struct text *t);

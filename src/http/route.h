@@ -4,6 +4,7 @@
 
 #include "base/option.h"
 #include "cache/fill.h"
+#include "cache/service.h"
 #include "http/stats.h"
 
 enum forwarding { FORWARDING_NONE, FORWARDING_STANDARD, FORWARDING_X, FORWARDING_BOTH };
@@ -24,7 +25,9 @@ struct route {
     const struct view *hosts; /* further host globs; none: any */
     size_t host_count;
     struct hop to;
-    struct hop fallback; /* asked when `to` fails; upstream NULL: none */
+    const struct service *service; /* makes the answers; NULL: `to` is asked, through the cache */
+    const void *service_route;     /* what it knows of this route */
+    struct hop fallback;           /* asked when `to` fails; upstream NULL: none */
     struct cache_policy cache;
     uint64_t body_limit; /* request body bytes; 0: none */
     enum forwarding forwarding;

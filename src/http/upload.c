@@ -1,5 +1,5 @@
 /* The request body on its way to the origin: decoded from the client's framing, framed anew by the exchange, never held: what
- * the origin does not take stays in the client's socket. */
+ * the origin does not take stays in the client's socket. A service gets it whole instead. */
 #include "http/conn.h"
 
 #include <errno.h>
@@ -54,8 +54,29 @@ static enum flow refuse(struct req *r, int status, const char *detail)
     }
     fill_leave(r->reader);
     r->reader = NULL;
-    reply_error(r, status, detail);
+    if (r->route->service)
+        service_refuse(r, status, detail);
+    else
+        reply_error(r, status, detail);
     return FLOW_DONE;
+}
+
+/* Bytes taken, or -EAGAIN, -EPIPE; -ENOMEM only with a service. */
+static ssize_t hand_on(struct req *r, struct view bytes)
+{
+    struct iovec iov = { .iov_base = (char *)(uintptr_t)bytes.ptr, .iov_len = bytes.len };
+
+    if (!r->route->service)
+        return fill_write(r->reader, &iov, 1);
+    buf_put(&r->body, bytes);
+    return r->body.failed ? -ENOMEM : (ssize_t)bytes.len;
+}
+
+static void hand_on_end(struct req *r)
+{
+    r->body_end_written = true;
+    if (!r->route->service)
+        fill_write_end(r->reader, r->body_trailers.ptr ? text_view(&r->body_trailers) : VIEW_NONE);
 }
 
 enum flow upload_some(struct req *r)
@@ -79,11 +100,11 @@ enum flow upload_some(struct req *r)
         if (limit && r->body_seen + bytes.len > limit)
             return refuse(r, 413, "the request body is larger than this route allows");
         if (bytes.len) {
-            struct iovec iov = { .iov_base = (char *)(uintptr_t)bytes.ptr, .iov_len = bytes.len };
-
-            n = fill_write(r->reader, &iov, 1);
+            n = hand_on(r, bytes);
             if (n == -EAGAIN)
                 return FLOW_CONTINUE; /* the fill wakes us */
+            if (n == -ENOMEM)
+                return refuse(r, 503, "out of memory");
             if (n < 0) {
                 r->body_end_written = true; /* the origin wants no more: its answer or its error follows */
                 return FLOW_CONTINUE;
@@ -110,7 +131,6 @@ enum flow upload_some(struct req *r)
             return FLOW_DONE;
         }
     }
-    r->body_end_written = true;
-    fill_write_end(r->reader, r->body_trailers.ptr ? text_view(&r->body_trailers) : VIEW_NONE);
+    hand_on_end(r);
     return FLOW_CONTINUE;
 }
