@@ -11,8 +11,8 @@ enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSO
 enum json_flag {
     JSON_ESCAPED = 1, /* a string with backslashes: its value is not its bytes */
     JSON_ODD =
-        2, /* readers disagree about it: a lone surrogate escape, an integer beyond 64 bits signed, a number whose
-                         magnitude no double has */
+        2, /* readers disagree about it: a lone surrogate escape, an escaped NUL, an integer beyond 64 bits signed, a
+                         number whose magnitude no double has (at the very edges also one or two that have one) */
 };
 
 struct json_token {
@@ -42,15 +42,15 @@ enum json_error {
 };
 
 struct json_limits {
-    uint32_t depth;  /* containers in containers; at most 256 */
+    uint32_t depth;  /* containers in containers; at most 256 are allowed, whatever is said here */
     uint32_t tokens; /* 24 bytes each */
 };
 #define JSON_LIMITS ((struct json_limits){ .depth = 64, .tokens = 1u << 20 })
 
 /* Reads `text` (shorter than 4 GiB), which must outlive the tape. *doc may be used again for another text, keeping its memory; start
- * it zeroed. On an error *ret_at is the offset in the text where reading stopped. */
+ * it zeroed, and json_free() it whatever came out. On an error *ret_at is the offset in the text where reading stopped. */
 enum json_error json_parse(struct json *doc, struct view text, struct json_limits limits, size_t *ret_at);
-/* "a string that does not end", for messages. */
+/* "not JSON", "nested too deeply": for messages. */
 const char *json_error_text(enum json_error error);
 void json_free(struct json *doc);
 
@@ -108,6 +108,16 @@ static inline bool json_true(const struct json *doc, uint32_t i)
 /* Appends value `i` in canonical form: no white space, members sorted by their decoded names (bytes), numbers as exact decimals
  * (digits without leading or trailing zeros, exponent; "1.0", "1" and "10e-1" are one; never through a double), strings in their shortest
  * escaping and otherwise untouched. `skip` (may be NULL) says which member names of the top object are left out. Values with the flag
- * JSON_ODD are written by the same rules, unambiguously. */
+ * JSON_ODD are written by the same rules, unambiguously: lone surrogates stay escapes, and a number whose exponent is beyond +-10^17
+ * keeps its spelling. What `out` lacks room or memory for shows in out->failed. */
 void json_canonical(const struct json *doc, uint32_t i, bool (*skip)(struct view name, void *arg), void *arg,
                     struct buf *out);
+
+struct json_rules {
+    bool (*skip)(struct view name, void *arg); /* as above */
+    void *arg;
+    uint32_t replaced;       /* a value that is not written; 0: none */
+    struct view replacement; /* the bytes that stand in for it, as they are */
+};
+/* The same with a value replaced. */
+void json_canonical_by(const struct json *doc, uint32_t i, const struct json_rules *rules, struct buf *out);
