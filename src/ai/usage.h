@@ -3,6 +3,9 @@
 
 #include "proto/json.h"
 
+/* No count is believed to be larger, so that sums and prices cannot overflow. */
+#define AI_USAGE_MAX ((uint64_t)1000000000)
+
 /* `input` is all of the prompt, cached parts included; `output` is all that was generated, reasoning included. */
 struct ai_usage {
     uint64_t input;

@@ -19,10 +19,13 @@ enum watch_error {
     WATCH_NO_ERROR,
     WATCH_RATE_LIMIT,
     WATCH_OVERLOADED,
-    WATCH_QUOTA,
+    WATCH_QUOTA, /* the account is empty: this credential is of no use */
     WATCH_SERVER_ERROR,
     WATCH_BAD_REQUEST
 };
+
+#define WATCH_TOOL_MAX ((size_t)256 << 10) /* arguments of all tool calls of an answer; more is bad_tool */
+#define WATCH_CHOICES 128                  /* as many as `n` may ask for */
 
 struct watch {
     enum ai_endpoint
@@ -30,12 +33,16 @@ struct watch {
     struct ai_usage usage;
     uint64_t output_bytes; /* of generated text, for an estimate when no usage came */
     uint32_t events;
-    bool content, ended, finished; /* finished: a finish_reason / stop_reason was said */
+    bool content, ended, finished; /* finished: a finish_reason / stop_reason was said, by every choice */
     bool bad_tool;                 /* a tool call whose arguments are no JSON object */
+    bool broken;                   /* data that is no JSON, or not what the endpoint answers */
     enum watch_error error;
     struct json doc; /* scratch */
-    struct buf tool; /* arguments of the tool calls under way */
-    /* the implementer adds what it needs here */
+    struct buf
+        tool; /* arguments of the tool calls under way: records of one call's next bytes each, in the order they came */
+    struct buf call;                                             /* arguments of one call, when its records lie apart */
+    size_t record;                                               /* where the last record begins */
+    uint64_t seen[WATCH_CHOICES / 64], done[WATCH_CHOICES / 64]; /* choices, as bits */
 };
 
 void watch_init(struct watch *watch, enum ai_endpoint endpoint);
