@@ -66,10 +66,13 @@ static void write_string(struct writer *w, uint32_t i)
         const char *run = memchr(at, '\\', (size_t)(end - at));
         size_t plain = (size_t)((run ? run : end) - at);
 
+        bool shortest = run && run[1] != 'u' && run[1] != '/'; /* as it stands */
+
+        plain += shortest ? 2 : 0;
         memcpy(to + len, at, plain);
         len += plain;
         at += plain;
-        if (run)
+        if (run && !shortest)
             write_code(json_unescape(&at, end), to, &len);
     }
     to[len++] = '"';
