@@ -39,6 +39,7 @@ struct ledger_stats {
     bool in_trouble;           /* the latest batch was not committed */
 };
 /* Any thread. */
+struct state *ledger_state(struct ledger *ledger);
 void ledger_stats(struct ledger *ledger, struct ledger_stats *ret);
 
 /* ---- to look at; blocks: on a worker, never on a loop ---- */

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/heap.h"
 #include "store/state_db.h"
+#include "store/state_ledger.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 #define QUEUED_BYTES_MAX ((uint64_t)64 << 20)
 /* Bounds how long an answer can be put off by those that came with it. */
 #define GROUP_MAX 4096
+#define GROUP_BATCHES_MAX 8
 
 struct state {
     struct state_db db;
@@ -31,10 +33,18 @@ struct state {
     pthread_cond_t more;      /* the queue is not empty any more, or stopping */
     pthread_cond_t committed; /* for state_write_wait() */
     struct node queue;        /* of struct state_write, oldest first */
+    struct node batches;      /* of struct state_rows */
     uint64_t queued_bytes;
     bool stopping;
     struct state_stats stats;
     pthread_t thread;
+};
+
+/* What one transaction is made of. */
+struct group {
+    struct node writes, batches;
+    uint64_t count; /* of both */
+    int batches_result;
 };
 
 /* ---- the thread ---- */
@@ -44,28 +54,38 @@ static uint64_t copied_len(const struct state_write *write)
     return write->mark.text.len + write->name.len + write->value.len;
 }
 
-/* Up to GROUP_MAX writes from the queue; the count. */
-static uint64_t take_group(struct state *state, struct node *group)
+/* Up to GROUP_MAX writes and some batches from the queues. With the lock held. */
+static void take_group(struct state *state, struct group *group)
 {
-    uint64_t count = 0;
+    unsigned batches = 0;
 
-    list_init(group);
-    while (count < GROUP_MAX && !list_empty(&state->queue)) {
-        list_push(group, list_pop(&state->queue));
-        count++;
+    list_init(&group->writes);
+    list_init(&group->batches);
+    group->count = 0;
+    while (group->count < GROUP_MAX && !list_empty(&state->queue)) {
+        list_push(&group->writes, list_pop(&state->queue));
+        group->count++;
     }
-    return count;
+    for (; batches < GROUP_BATCHES_MAX && !list_empty(&state->batches); batches++)
+        list_push(&group->batches, list_pop(&state->batches));
+    group->count += batches;
 }
 
 /* All of them in one transaction. */
-static int commit_group(struct state *state, const struct node *group, struct text *trouble)
+static int commit_group(struct state *state, const struct node *writes, const struct node *batches,
+                        struct text *trouble)
 {
     int r = state_db_begin(&state->db);
 
-    LIST_EACH (it, group) {
+    LIST_EACH (it, writes) {
         if (r < 0)
             break;
         r = state_db_write(&state->db, CONTAINER_OF(it, struct state_write, link));
+    }
+    LIST_EACH (it, batches) {
+        if (r < 0)
+            break;
+        r = state_db_ledger_write(&state->db, CONTAINER_OF(it, struct state_rows, link));
     }
     if (r == 0)
         r = state_db_commit(&state->db);
@@ -80,9 +100,12 @@ static int commit_group(struct state *state, const struct node *group, struct te
 }
 
 /* One by one, each with a result of its own: a large write that finds no room must not fail the small ones beside it. */
-static void commit_each(struct state *state, const struct node *group, struct text *trouble)
+static void commit_each(struct state *state, const struct node *writes, struct text *trouble)
 {
-    LIST_EACH (it, group) {
+    struct node none;
+
+    list_init(&none);
+    LIST_EACH (it, writes) {
         struct state_write *write = CONTAINER_OF(it, struct state_write, link);
         struct node alone;
         struct node *next = it->next, *prev = it->prev;
@@ -90,34 +113,41 @@ static void commit_each(struct state *state, const struct node *group, struct te
         list_init(&alone);
         list_push(&alone, it);
         trouble->len = 0;
-        write->result = commit_group(state, &alone, trouble);
+        write->result = commit_group(state, &alone, &none, trouble);
         it->next = next;
         it->prev = prev;
     }
 }
 
-/* Commits, and leaves each write's result in it. */
-static void commit(struct state *state, const struct node *group, uint64_t count, struct text *trouble)
+/* Commits, and leaves each write's result in it, and the batches' in the group. Batches come again and can share their fate. */
+static void commit(struct state *state, struct group *group, struct text *trouble)
 {
+    struct node none;
     int r;
 
+    list_init(&none);
     pthread_mutex_lock(&state->db_lock);
-    r = commit_group(state, group, trouble);
-    if (count > 1 && (r == -ENOSPC || r == -ENOMEM))
-        commit_each(state, group, trouble);
-    else
-        LIST_EACH (it, group)
+    r = group->batches_result = commit_group(state, &group->writes, &group->batches, trouble);
+    if (group->count > 1 && (r == -ENOSPC || r == -ENOMEM)) {
+        commit_each(state, &group->writes, trouble);
+        if (!list_empty(&group->batches)) {
+            trouble->len = 0;
+            group->batches_result = commit_group(state, &none, &group->batches, trouble);
+        }
+    } else {
+        LIST_EACH (it, &group->writes)
             CONTAINER_OF(it, struct state_write, link)->result = r;
+    }
     pthread_mutex_unlock(&state->db_lock);
 }
 
 /* Tells whoever waits. Takes the lock, and does not touch a write after it was handed back. */
-static void answer(struct state *state, struct node *group, struct text *trouble)
+static void answer(struct state *state, struct group *group, struct text *trouble)
 {
     struct node *link;
 
     pthread_mutex_lock(&state->lock);
-    LIST_EACH (it, group) {
+    LIST_EACH (it, &group->writes) {
         const struct state_write *write = CONTAINER_OF(it, struct state_write, link);
 
         state->stats.writes += write->result == 0;
@@ -128,7 +158,7 @@ static void answer(struct state *state, struct node *group, struct text *trouble
     state->stats.commits += trouble->len == 0;
     text_str(trouble);
     memcpy(state->stats.trouble, trouble->ptr, trouble->len + 1);
-    while ((link = list_pop(group))) {
+    while ((link = list_pop(&group->writes))) {
         struct state_write *write = CONTAINER_OF(link, struct state_write, link);
 
         if (write->_waited) {
@@ -144,6 +174,11 @@ static void answer(struct state *state, struct node *group, struct text *trouble
     }
     pthread_cond_broadcast(&state->committed);
     pthread_mutex_unlock(&state->lock);
+    while ((link = list_pop(&group->batches))) {
+        struct state_rows *rows = CONTAINER_OF(link, struct state_rows, link);
+
+        rows->done(rows, group->batches_result);
+    }
 }
 
 static void *state_main(void *arg)
@@ -153,17 +188,16 @@ static void *state_main(void *arg)
     for (;;) {
         char memory[sizeof(state->stats.trouble)];
         struct text trouble = TEXT_ON(memory);
-        struct node group;
-        uint64_t count;
+        struct group group;
 
         pthread_mutex_lock(&state->lock);
-        while (list_empty(&state->queue) && !state->stopping)
+        while (list_empty(&state->queue) && list_empty(&state->batches) && !state->stopping)
             pthread_cond_wait(&state->more, &state->lock);
-        count = take_group(state, &group);
+        take_group(state, &group);
         pthread_mutex_unlock(&state->lock);
-        if (!count)
+        if (!group.count)
             return NULL;
-        commit(state, &group, count, &trouble);
+        commit(state, &group, &trouble);
         answer(state, &group, &trouble);
     }
 }
@@ -195,6 +229,7 @@ int state_open(struct view path, struct state **ret, struct text *reason)
     pthread_cond_init(&state->more, NULL);
     pthread_cond_init(&state->committed, NULL);
     list_init(&state->queue);
+    list_init(&state->batches);
     if (path.len)
         r = state_db_open(&state->db, path, state->identity, reason);
     else
@@ -259,6 +294,34 @@ int state_marks(struct state *state, void (*each)(const struct state_mark *mark,
         return 0;
     pthread_mutex_lock(&state->db_lock);
     r = state_db_marks(&state->db, each, arg);
+    pthread_mutex_unlock(&state->db_lock);
+    return r;
+}
+
+int state_ledger_page(struct state *state, const struct state_ledger_query *query,
+                      void (*each)(const struct ledger_row *row, int64_t id, void *arg), void *arg, int64_t *ret_after)
+{
+    int r;
+
+    if (!state->durable) {
+        *ret_after = 0;
+        return 0;
+    }
+    pthread_mutex_lock(&state->db_lock);
+    r = state_db_ledger_page(&state->db, query, each, arg, ret_after);
+    pthread_mutex_unlock(&state->db_lock);
+    return r;
+}
+
+int state_ledger_sums(struct state *state, int32_t first, int32_t last,
+                      void (*each)(const struct ledger_sum *sum, void *arg), void *arg)
+{
+    int r;
+
+    if (!state->durable)
+        return 0;
+    pthread_mutex_lock(&state->db_lock);
+    r = state_db_ledger_sums(&state->db, first, last, each, arg);
     pthread_mutex_unlock(&state->db_lock);
     return r;
 }
@@ -351,6 +414,18 @@ int state_write_wait(struct state *state, struct state_write *write)
         pthread_cond_wait(&state->committed, &state->lock);
     pthread_mutex_unlock(&state->lock);
     return r < 0 ? r : write->result;
+}
+
+void state_append(struct state *state, struct state_rows *rows)
+{
+    if (!state->durable) {
+        rows->done(rows, 0);
+        return;
+    }
+    pthread_mutex_lock(&state->lock);
+    list_push(&state->batches, &rows->link);
+    pthread_cond_signal(&state->more);
+    pthread_mutex_unlock(&state->lock);
 }
 
 void state_stats(struct state *state, struct state_stats *ret)

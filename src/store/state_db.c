@@ -23,21 +23,21 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x44535450 /* "DSTP" */
-#define FORMAT 1
+#define FORMAT 2                  /* 1: without the ledger */
 #define PATH_MAX_LEN 4000
 
-static_assert(APPLICATION_ID == 0x44535450 && FORMAT == 1, "make_sql says the same");
+static_assert(APPLICATION_ID == 0x44535450 && FORMAT == 2, "the SQL says the same");
 static const char make_sql[] =
     "CREATE TABLE node(identity BLOB NOT NULL);"
     "CREATE TABLE mark(position INTEGER PRIMARY KEY, bus INTEGER NOT NULL, kind INTEGER NOT NULL,"
     " soft INTEGER NOT NULL, text BLOB NOT NULL);"
     "CREATE TABLE value(name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
-    "PRAGMA application_id=0x44535450;"
-    "PRAGMA user_version=1;";
+    "PRAGMA application_id=0x44535450;";
+static const char set_format_sql[] = "PRAGMA user_version=2;";
 
 /* ---- errors ---- */
 
-static int to_errno(int rc)
+int state_db_errno(int rc)
 {
     switch (rc & 0xff) {
     case SQLITE_OK:
@@ -135,12 +135,22 @@ static int ask_number(struct state_db *db, const char *sql, int64_t *ret)
     return rc == SQLITE_ROW ? SQLITE_OK : rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
 }
 
+/* What format 2 has that format 1 had not. */
+static int add_ledger(struct state_db *db)
+{
+    int rc = run(db, state_db_ledger_sql);
+
+    return rc == SQLITE_OK ? run(db, set_format_sql) : rc;
+}
+
 static int make_tables(struct state_db *db)
 {
     uint8_t identity[STATE_IDENTITY_SIZE];
     sqlite3_stmt *insert = NULL;
     int rc = run(db, make_sql);
 
+    if (rc == SQLITE_OK)
+        rc = add_ledger(db);
     if (rc != SQLITE_OK)
         return rc;
     CHECK(getrandom(identity, sizeof(identity), 0) == sizeof(identity));
@@ -174,6 +184,8 @@ static int claim(struct state_db *db, bool *refused, struct text *reason)
         text_printf(reason, "it was made by a newer version (format %lld, this version knows %d)", (long long)format,
                     FORMAT);
         *refused = true;
+    } else if (format == 1) {
+        return add_ledger(db);
     }
     return SQLITE_OK;
 }
@@ -222,7 +234,7 @@ static int prepare_all(struct state_db *db)
 
     for (size_t i = 0; i < ARRAY_LEN(list) && rc == SQLITE_OK; i++)
         rc = sqlite3_prepare_v3(db->handle, list[i].sql, -1, SQLITE_PREPARE_PERSISTENT, list[i].to, NULL);
-    return rc;
+    return rc == SQLITE_OK ? state_db_ledger_prepare(db) : rc;
 }
 
 static int read_identity(struct state_db *db, uint8_t ret[STATE_IDENTITY_SIZE])
@@ -279,6 +291,7 @@ void state_db_close(struct state_db *db)
 
     for (size_t i = 0; i < ARRAY_LEN(list); i++)
         sqlite3_finalize(list[i]);
+    state_db_ledger_close(db);
     sqlite3_close(db->handle);
     *db = (struct state_db){ 0 };
 }
@@ -292,7 +305,7 @@ static int step(sqlite3_stmt *statement)
 
     sqlite3_reset(statement);
     sqlite3_clear_bindings(statement);
-    return to_errno(rc);
+    return state_db_errno(rc);
 }
 
 /* An empty view is an empty blob, not NULL. Borrowed until the statement has run. */
@@ -373,7 +386,7 @@ int state_db_get(struct state_db *db, struct view name, char **ret, size_t *ret_
             *ret_len = value.len;
         }
     } else {
-        r = rc == SQLITE_DONE ? -ENOENT : to_errno(rc);
+        r = rc == SQLITE_DONE ? -ENOENT : state_db_errno(rc);
     }
     sqlite3_reset(db->get_value);
     sqlite3_clear_bindings(db->get_value);

@@ -400,8 +400,8 @@ static void foreign_files_are_refused(void **unused)
 
     assert_int_equal(unlink(path), 0);
     state_close(opened());
-    with_sqlite("PRAGMA user_version=2");
-    assert_refused(-EINVAL, "newer version (format 2");
+    with_sqlite("PRAGMA user_version=3");
+    assert_refused(-EINVAL, "newer version (format 3");
 
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
