@@ -163,13 +163,12 @@ static int put_tool_uses(struct buf *out, const struct json *in, uint32_t calls)
             buf_printf(out, ",\"id\":\"toolu_%u\"", n);
         put_copy(out, VIEW("name"), in, name);
         put_name(out, VIEW("input"));
-        if (!part_has_text(in, name) || !part_put_arguments(in, arguments, &inner, &decoded, out))
-            r = decoded.failed ? -ENOMEM : -EBADMSG;
+        r = part_has_text(in, name) ? part_put_arguments(in, arguments, &inner, &decoded, out) : -EINVAL;
         buf_char(out, '}');
     }
     json_free(&inner);
     buf_free(&decoded);
-    return r;
+    return r == -EINVAL ? -EBADMSG : r;
 }
 
 static int chat_to_message(const struct json *in, struct view model, struct buf *out)

@@ -77,23 +77,30 @@ void put_id(struct buf *out, struct view name, const struct json *in, uint32_t i
     buf_char(out, '"');
 }
 
-bool part_put_arguments(const struct json *in, uint32_t i, struct json *inner, struct buf *decoded, struct buf *out)
+int part_put_arguments(const struct json *in, uint32_t i, struct json *inner, struct buf *decoded, struct buf *out)
 {
+    enum json_error error;
     struct view text;
     size_t at;
 
     decoded->len = 0;
-    if (!part_is_type(in, i, JSON_STRING) || !json_decode(in, i, decoded))
-        return false;
+    if (!part_is_type(in, i, JSON_STRING))
+        return -EINVAL;
+    json_decode(in, i, decoded);
+    if (decoded->failed)
+        return -ENOMEM;
     text = view_trim(buf_view(decoded));
     if (text.len == 0) {
         buf_lit(out, "{}");
-        return true;
+        return 0;
     }
-    if (json_parse(inner, text, JSON_LIMITS, &at) != JSON_OK || json_type(inner, 0) != JSON_OBJECT)
-        return false;
+    error = json_parse(inner, text, JSON_LIMITS, &at);
+    if (error != JSON_OK)
+        return error == JSON_NO_MEMORY ? -ENOMEM : -EINVAL;
+    if (json_type(inner, 0) != JSON_OBJECT)
+        return -EINVAL;
     buf_put(out, json_raw(inner, 0));
-    return true;
+    return 0;
 }
 
 struct view translate_stop_reason(struct view finish_reason, bool called, bool refused)

@@ -71,8 +71,9 @@ void put_id_bytes(struct buf *out, struct view id);
  * ways. */
 void put_id(struct buf *out, struct view name, const struct json *in, uint32_t i);
 
-/* Appends the JSON object in string `i` as it stands there; {} when it is empty. False: no string, or no object in it. */
-bool part_put_arguments(const struct json *in, uint32_t i, struct json *inner, struct buf *decoded, struct buf *out);
+/* Appends the JSON object in string `i` as it stands there; {} when it is empty. 0; -EINVAL: no string, or no object in
+ * it; -ENOMEM. */
+int part_put_arguments(const struct json *in, uint32_t i, struct json *inner, struct buf *decoded, struct buf *out);
 /* Does this tool stand for a response format? */
 static inline bool part_is_answer_tool(const struct json *in, uint32_t name)
 {

@@ -137,6 +137,7 @@ static int put_calls(struct translation *t, uint32_t calls, enum turn *at, unsig
     for (uint32_t i = json_first(in, calls); i < json_end(in, calls); i = json_after(in, i)) {
         uint32_t function = part_get(in, i, VIEW("function")), id = part_get(in, i, VIEW("id"));
         uint32_t name = part_get(in, function, VIEW("name")), arguments = part_get(in, function, VIEW("arguments"));
+        int r;
 
         if (!part_has_text(in, id) || !part_has_text(in, name))
             return REFUSE(t, "messages[%u].tool_calls: a call needs an id and a function with a name", n);
@@ -145,9 +146,9 @@ static int put_calls(struct translation *t, uint32_t calls, enum turn *at, unsig
         put_id(t->out, VIEW("id"), in, id);
         put_raw(t->out, VIEW("name"), in, name);
         put_name(t->out, VIEW("input"));
-        if (!part_put_arguments(in, arguments, &t->inner, &t->decoded, t->out))
-            return t->decoded.failed ? -ENOMEM
-                                     : REFUSE(t, "messages[%u].tool_calls: arguments are not a JSON object", n);
+        r = part_put_arguments(in, arguments, &t->inner, &t->decoded, t->out);
+        if (r < 0)
+            return r == -EINVAL ? REFUSE(t, "messages[%u].tool_calls: arguments are not a JSON object", n) : r;
         buf_char(t->out, '}');
     }
     return 0;
