@@ -306,11 +306,10 @@ static void head_survey(struct head *h, struct view text)
 {
     bool quoted = false;
 
+    h->form = words_about_form(h->words, h->to);
     for (size_t i = 0; i < h->to; i++) {
         const struct word *w = &h->words[i];
 
-        h->form |= (w->kind == WORD_PLAIN && (w->meaning->classes & W_FORM) != 0) ||
-                   (w->kind == WORD_PLAIN && w->lower_len == 0);
         quoted |= w->kind == WORD_QUOTED;
         if (w->tail.len > 0 && w->tail.ptr[w->tail.len - 1] == ':' && i + 1 < h->to) {
             const char *from = h->words[i + 1].lead.ptr;

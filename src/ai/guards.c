@@ -5,6 +5,7 @@
  * needs no memory but its own. */
 #include "ai/guards.h"
 
+#include "ai/canonical.h"
 #include "ai/semantic_words.h"
 #include "base/key.h"
 
@@ -17,7 +18,11 @@ struct sequence {
 };
 
 struct profile {
-    struct sequence numbers, identifiers, negations, entities, quantities, owners, persons, content, names, plain;
+    struct sequence numbers, identifiers, negations, entities, quantities, owners, persons, content, names, plain,
+        marked;
+    uint64_t marks[WORDS_MAX]; /* what stands before each of `marked`: an article, a preposition of direction */
+    bool form;
+    bool ability, question;             /* begins with "can"; with any word that makes a question */
     uint32_t sides[2][GROUPS_MAX / 32]; /* groups of opposites with a word of the first or second side */
     uint32_t weak[GROUPS_MAX / 32];
     unsigned languages[7];
@@ -114,6 +119,8 @@ static bool push_number(struct profile *p, const struct word *w, const struct wo
     }
     if (of == 0 && next && (next->kind == WORD_PLAIN || next->kind == WORD_SIGN))
         of = unit_of(next->core, next->meaning);
+    if (w->tail.len > 0 && w->tail.ptr[0] == '!')
+        of = mix(of, 1);
     push(&p->numbers, mix(number_hash(view_first(core, digits)), of));
     return true;
 }
@@ -163,6 +170,8 @@ static uint64_t quantity_hash(struct view lower)
 /* The next word that carries content says what is negated. */
 static uint64_t scope_of(const struct word *w, const struct word *end)
 {
+    if (w->tail.len > 0)
+        return 0;
     for (w++; w < end; w++)
         if (w->kind != WORD_PLAIN || !(w->meaning->classes & (W_FUNCTION | W_ENGLISH | W_NEGATION)))
             return hash64(w->kind == WORD_PLAIN && w->lower_len ? word_stem(word_lower(w)) : w->core);
@@ -177,7 +186,31 @@ static struct view without_apostrophe(struct view lower)
     return at > 0 ? view_first(lower, at) : lower;
 }
 
-static void push_plain(struct profile *p, const struct word *w, const struct word *end, bool unit)
+/* This "please" asks; it is not what somebody does to somebody. */
+static bool is_polite(const struct word *w, const struct word *before, bool last)
+{
+    bool you = before && view_eq(word_lower(before), VIEW("you"));
+
+    return w->begins || !before || (last ? !(before->meaning->classes & W_PERSON) : you);
+}
+
+/* "the matrix" is not "a matrix", nor "from Anna" "for Anna". */
+static void push_marked(struct profile *p, const struct word *before, uint64_t hash)
+{
+    struct view mark = before ? word_lower(before) : VIEW_NONE;
+
+    if (!before || p->marked.count == WORDS_MAX)
+        return;
+    if (view_eq(mark, VIEW("an")))
+        mark = VIEW("a");
+    if (!(before->meaning->classes & W_DIRECTION) && !view_eq(mark, VIEW("the")) && !view_eq(mark, VIEW("a")))
+        return;
+    p->marks[p->marked.count] = hash64(mark);
+    push(&p->marked, mix(hash, (before->meaning->classes & W_DIRECTION) != 0));
+}
+
+static void push_plain(struct profile *p, const struct word *w, const struct word *end, const struct word *before,
+                       bool unit)
 {
     struct view lower = w->lower_len ? word_lower(w) : w->core, stem = word_stem(lower);
     const struct word_meaning *m = w->meaning, *base = word_meaning_stem(lower);
@@ -185,9 +218,9 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
     bool negation = (classes & W_NEGATION) || view_ends_with(lower, VIEW("n't"));
     uint64_t person;
 
-    count_language(p, classes);
     if (m->word.len == 0)
         classes = word_meaning(without_apostrophe(lower))->classes & (W_FUNCTION | W_ENGLISH | W_PERSON);
+    count_language(p, classes);
     push(&p->plain, hash64(stem));
     push_side(p, base);
     if (negation)
@@ -197,7 +230,8 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
     if (is_person(without_apostrophe(lower), &person))
         push(&p->persons, person);
     if ((classes & W_QUANTIFIER) && !view_eq(lower, VIEW("some")))
-        push(&p->quantities, quantity_hash(lower));
+        push(&p->quantities,
+             mix(quantity_hash(lower), before && (classes & W_VAGUE_A) && view_eq(word_lower(before), VIEW("a"))));
     if (!unit && (base->classes & W_UNIT) && !(base->classes & W_FUNCTION))
         push(&p->entities, (uint64_t)base->value);
     else if ((classes & W_UNIT_CASE) && w->core.len > 1 && (w->capital || w->upper))
@@ -208,10 +242,18 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
         push(&p->names, hash64(stem));
     else if (w->core.len == 1 && !(classes & W_FUNCTION))
         push(&p->identifiers, hash64(w->core));
+    if (before && w->capital && !w->begins && (classes & W_NAME) && view_eq(word_lower(before), VIEW("the")))
+        push(&p->identifiers, 1);
+    if (w->core.len > 1 && !w->begins && ((w->capital && (classes & W_NAME)) || (w->upper && (classes & W_ACRONYM))))
+        push(&p->identifiers, hash64(w->core));
     if (w->core.len == 1 && w->capital && !w->begins && !view_eq(w->core, VIEW("I")))
         push(&p->identifiers, hash64(w->core));
-    if (!negation && !(classes & (W_FUNCTION | W_ENGLISH | W_QUESTION)))
-        push(&p->content, hash64(stem));
+    if (negation || (classes & (W_FUNCTION | W_QUESTION)))
+        return;
+    push_marked(p, before, hash64(stem));
+    if (!((classes | base->classes) & W_LIGHT) ||
+        (view_eq(lower, VIEW("please")) && !is_polite(w, before, w + 1 == end)))
+        push(&p->content, base->synonym ? (uint64_t)base->synonym : hash64(stem));
 }
 
 static struct view inner_of(struct view quoted)
@@ -272,7 +314,7 @@ static bool profile_of(struct view text, struct profile *p)
         if (w->lead.len > 0)
             push(&p->identifiers, hash64(w->lead));
         if (w->kind == WORD_PLAIN)
-            push_plain(p, w, words + count, unit);
+            push_plain(p, w, words + count, i > 0 ? w - 1 : NULL, unit);
         else if (w->kind == WORD_NAMED && (w->meaning->classes & W_ENTITY))
             push(&p->entities, hash64(word_lower(w)));
         else if (w->kind == WORD_QUOTED)
@@ -283,6 +325,10 @@ static bool profile_of(struct view text, struct profile *p)
         if (w->kind == WORD_NUMBER || w->kind == WORD_NAMED || w->kind == WORD_QUOTED)
             push(&p->content, hash64(w->core));
     }
+    p->form = count > 0 && words_about_form(words, (size_t)count);
+    p->question = count > 0 && (words[0].meaning->classes & W_QUESTION);
+    p->ability =
+        count > 0 && (view_eq(word_lower(&words[0]), VIEW("can")) || view_eq(word_lower(&words[0]), VIEW("could")));
     return count > 0;
 }
 
@@ -296,7 +342,7 @@ static unsigned language_of(const struct profile *p)
         if (p->languages[i] > p->languages[best])
             best = i;
     }
-    return tie || p->languages[best] == 0 ? 99 : best;
+    return (tie && best > 0) || p->languages[best] == 0 ? 99 : best;
 }
 
 static bool opposites_agree(const struct profile *a, const struct profile *b)
@@ -343,10 +389,10 @@ static bool names_agree(const struct profile *a, const struct profile *b)
     return true;
 }
 
-/* Who acts on whom counts only where both are named. */
+/* Who acts on whom counts where both are named; one of them alone must not become the other. */
 static bool persons_agree(const struct profile *a, const struct profile *b)
 {
-    bool both = has(&a->persons, 1) && has(&a->persons, 2) && has(&b->persons, 1) && has(&b->persons, 2);
+    bool i_a = has(&a->persons, 1), i_b = has(&b->persons, 1), you_a = has(&a->persons, 2), you_b = has(&b->persons, 2);
 
     for (unsigned i = 0; i < a->persons.count; i++)
         if (a->persons.at[i] > 2 && !has(&b->persons, a->persons.at[i]))
@@ -354,7 +400,18 @@ static bool persons_agree(const struct profile *a, const struct profile *b)
     for (unsigned i = 0; i < b->persons.count; i++)
         if (b->persons.at[i] > 2 && !has(&a->persons, b->persons.at[i]))
             return false;
-    return !both || same(&a->persons, &b->persons);
+    if ((i_a && !you_a && you_b && !i_b) || (i_b && !you_b && you_a && !i_a))
+        return false;
+    return !(i_a && you_a && i_b && you_b) || same(&a->persons, &b->persons);
+}
+
+static bool marks_agree(const struct profile *a, const struct profile *b)
+{
+    for (unsigned i = 0; i < a->marked.count; i++)
+        for (unsigned k = 0; k < b->marked.count; k++)
+            if (a->marked.at[i] == b->marked.at[k] && a->marks[i] != b->marks[k])
+                return false;
+    return true;
 }
 
 /* The first appearances in `of` of what `other` has too. */
@@ -366,31 +423,34 @@ static void shared(const struct sequence *of, const struct sequence *other, stru
             push(ret, of->at[i]);
 }
 
-static unsigned missing(const struct sequence *of, const struct sequence *other)
+/* A word put for another is a synonym or another question, a word added narrows it, and vectors cannot tell. */
+static bool content_agrees(const struct profile *a, const struct profile *b)
 {
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < of->count; i++)
-        count += !has(other, of->at[i]);
-    return count;
+    for (unsigned i = 0; i < a->content.count; i++)
+        if (!has(&b->content, a->content.at[i]))
+            return false;
+    for (unsigned i = 0; i < b->content.count; i++)
+        if (!has(&a->content, b->content.at[i]))
+            return false;
+    return true;
 }
 
-/* One word put for another is a synonym or another question, and vectors cannot tell which. */
-static bool content_agrees(const struct profile *a, const struct profile *b, unsigned common)
+static bool canonical_equal(struct view a, struct view b)
 {
-    unsigned only_a = missing(&a->content, &b->content), only_b = missing(&b->content, &a->content);
+    struct buf of_a = buf_make(2 * CANONICAL_TEXT_MAX), of_b = buf_make(2 * CANONICAL_TEXT_MAX);
+    bool equal =
+        ai_canonical(a, &of_a) == 0 && ai_canonical(b, &of_b) == 0 && view_eq(buf_view(&of_a), buf_view(&of_b));
 
-    if (only_a == 0 && only_b == 0)
-        return true;
-    if (only_a <= 1 && only_b <= 1)
-        return false;
-    return common * 2 >= MIN(a->content.count, b->content.count);
+    buf_free(&of_a);
+    buf_free(&of_b);
+    return equal;
 }
 
 static enum guard judge(struct view a, struct view b)
 {
     struct profile pa not_zeroed, pb not_zeroed;
     struct sequence in_a not_zeroed, in_b not_zeroed;
+    bool strict;
 
     if (!profile_of(a, &pa) || !profile_of(b, &pb))
         return GUARD_TEXT;
@@ -412,9 +472,14 @@ static enum guard judge(struct view a, struct view b)
         return GUARD_OWNER;
     shared(&pa.content, &pb.content, &in_a);
     shared(&pb.content, &pa.content, &in_b);
-    if (!same(&in_a, &in_b))
+    if (!same(&in_a, &in_b) || !marks_agree(&pa, &pb))
         return GUARD_ORDER;
-    return content_agrees(&pa, &pb, in_a.count) ? GUARD_NONE : GUARD_CONTENT;
+    if (!content_agrees(&pa, &pb))
+        return GUARD_CONTENT;
+    /* What level 0 refused to fold, no vector may fold. */
+    strict = pa.form || pb.form || (pa.ability && !pb.question) || (pb.ability && !pa.question) ||
+             same(&pa.plain, &pb.plain);
+    return strict && !canonical_equal(a, b) ? GUARD_FORM : GUARD_NONE;
 }
 
 bool ai_guards_agree(struct view a, struct view b, enum guard *ret_failed)
@@ -428,9 +493,9 @@ bool ai_guards_agree(struct view a, struct view b, enum guard *ret_failed)
 
 const char *ai_guard_name(enum guard guard)
 {
-    static const char *const names[GUARD_COUNT] = { "none",        "text",     "language",  "numbers",
-                                                    "identifiers", "negation", "opposites", "entities",
-                                                    "quantity",    "owner",    "order",     "content" };
+    static const char *const names[GUARD_COUNT] = { "none",     "text",      "language", "numbers",  "identifiers",
+                                                    "negation", "opposites", "entities", "quantity", "owner",
+                                                    "order",    "content",   "form" };
 
     return guard < GUARD_COUNT ? names[guard] : "?";
 }

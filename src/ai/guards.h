@@ -16,7 +16,8 @@ enum guard {
     GUARD_QUANTITY, /* all, only, first, last, each ... */
     GUARD_OWNER,    /* my and your; who does it to whom */
     GUARD_ORDER,    /* of the words both have */
-    GUARD_CONTENT,  /* the same but for one word, or little in common */
+    GUARD_CONTENT,  /* a word that matters is in one of them only */
+    GUARD_FORM,     /* the same words in another writing, or a prompt about wording, whose canonical forms differ */
     GUARD_COUNT
 };
 

@@ -29,17 +29,25 @@ static const struct {
     { W_FORM,
       "translate translation translated translating spell spelled spelling spelt pronounce pronounced pronunciation "
       "grammar grammatical grammatically punctuation punctuate comma commas apostrophe apostrophes period hyphen "
-      "capital-letter capitalize capitalise capitalized capitalised capitalization capitalisation uppercase lowercase "
-      "upper-case lower-case caps letter-case casing rewrite reword rephrase paraphrase proofread correct correction "
-      "correctly summarize summarise shorten simplify edit sentence sentences word words wording phrase phrases letter "
-      "letters character characters syllable syllables vowel vowels consonant consonants article articles say says "
-      "saying said repeat reverse reversed count typo typos text string strings quote quotes contraction contractions "
-      "synonym synonyms antonym antonyms anagram anagrams palindrome palindromes rhyme rhymes rhyming polite politely "
-      "politeness formal informal tone etymology idiom acronym abbreviation plural singular prefix suffix tokenize "
-      "tokens echo print reply respond answer complete continue autocomplete ascii unicode encode decode encoded "
-      "decoded hash sha256 md5 base64 regex lyrics lyric song title titled titles called named means meaning begins "
-      "ends starts-with improve transcribe transliterate alphabet alphabetical alphabetically expression mean define "
-      "definition" },
+      "capitalize capitalise capitalized capitalised capitalization capitalisation uppercase lowercase "
+      "upper-case lower-case caps casing rewrite reword rephrase paraphrase proofread correct correction "
+      "correctly summarize summarise shorten simplify edit sentence sentences wording phrase phrases "
+      "syllable syllables vowel vowels consonant consonants say says saying said repeat typo typos contraction "
+      "contractions synonym synonyms antonym antonyms anagram anagrams palindrome palindromes rhyme rhymes rhyming "
+      "polite politely politeness formal informal tone etymology idiom acronym abbreviation plural singular reply "
+      "respond lyrics lyric song titled mean define definition transcribe transliterate alphabet" },
+    { W_FORM_CODE,
+      "word words letter letters character characters article articles reverse reversed count text string strings "
+      "quote quotes prefix suffix tokenize tokens echo print answer complete continue autocomplete ascii unicode "
+      "encode decode encoded decoded hash sha256 md5 base64 regex title called named means meaning begins ends "
+      "improve expression alphabetical alphabetically" },
+    { W_PROGRAM,
+      "python java javascript typescript ruby perl rust golang kotlin scala haskell php lua julia bash powershell sql "
+      "function script program method class array variable" },
+    { W_LIGHT,
+      "way ways step steps possible tip tips method meaning mean go use used using work works working process "
+      "current please thanks hello hey hi kindly thank pls like number information exactly actually really simply basically "
+      "currently essentially best look happen happens able" },
     { W_NAME,
       "polish turkey may march august nice reading us will mark bill rose june april hope grace jack bob frank art pat "
       "sue drew rob nick dick ray dawn joy faith penny ruby amber ivy lily daisy iris jasmine violet olive pearl ginger "
@@ -225,6 +233,50 @@ static const char *const units[] = {
     "dpi",
 };
 
+/* Taken for one another by the content guard, which still asks for a near vector. */
+static const char *const synonyms[] = {
+    "delete remove erase",
+    "change update modify edit",
+    "fix repair solve",
+    "buy purchase",
+    "big large",
+    "create make build setup",
+    "picture photo image",
+    "error problem issue",
+    "movie film",
+    "car automobile",
+    "start begin",
+    "quick fast quickly",
+    "forgot forget forgotten",
+    "gift present",
+    "apartment flat",
+    "write written wrote",
+    "speak spoken spoke",
+    "improve enhance",
+    "show display",
+    "find locate",
+    "contact reach",
+    "explain describe",
+    "city town",
+    "job occupation",
+    "doctor physician",
+    "close shut",
+    "begin commence",
+    "location place",
+    "company firm",
+    "bug defect",
+    "author writer",
+    "price cost",
+    "holiday vacation",
+    "illness disease",
+    "kid child children",
+    "phone telephone",
+    "tv television",
+    "bike bicycle",
+    "merge combine",
+    "wrong incorrect",
+};
+
 static const char *const numbers[] = {
     "zero",     "one",     "two",     "three",     "four",     "five",     "six",
     "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",   "thirteen",
@@ -375,11 +427,11 @@ static struct word_meaning *learn(struct view word, uint32_t classes)
 }
 
 /* The first pair a word is in decides: the lists put the stronger meaning first. */
-static void learn_opposites(const char *pair, int16_t group)
+static void learn_opposites(struct view rest, int16_t group)
 {
-    struct view rest = view_str(pair), word;
+    struct view word;
     int16_t side = group;
-    bool weak = pair[0] == '~';
+    bool weak = view_starts_with(rest, VIEW("~"));
 
     rest = view_skip(rest, weak);
     while (rest.ptr) {
@@ -414,8 +466,13 @@ static void build(void)
     }
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         learn(view_str(numbers[i]), W_NUMBER)->value = (int32_t)i;
+    for (size_t i = 0; i < ARRAY_LEN(synonyms); i++) {
+        rest = view_str(synonyms[i]);
+        while (rest.ptr)
+            learn(view_cut(&rest, ' '), 0)->synonym = (int32_t)i + 1;
+    }
     for (size_t i = 0; i < ARRAY_LEN(opposites); i++)
-        learn_opposites(opposites[i], (int16_t)(i + 1));
+        learn_opposites(view_str(opposites[i]), (int16_t)(i + 1));
 }
 
 const struct word_meaning *word_meaning(struct view lower)

@@ -30,14 +30,18 @@ enum word_class {
     W_ITALIAN = 1 << 23,
     W_PORTUGUESE = 1 << 24,
     W_DUTCH = 1 << 25,
+    W_FORM_CODE = 1 << 26, /* as W_FORM, except where a program is asked for */
+    W_PROGRAM = 1 << 27,   /* says that a program is asked for */
+    W_LIGHT = 1 << 28,     /* adds nothing to a question: "the way to", "the steps to" */
 };
 
 struct word_meaning {
     struct view word;
     uint32_t classes;
-    int16_t group; /* of opposites: one side > 0, the other the same number negative; 0: none */
-    bool weak;     /* the group counts only when the other side is there */
-    int32_t value; /* W_NUMBER; for W_UNIT and synonyms: the number of their meaning */
+    int16_t group;   /* of opposites: one side > 0, the other the same number negative; 0: none */
+    bool weak;       /* the group counts only when the other side is there */
+    int32_t value;   /* W_NUMBER; for W_UNIT the number of the meaning */
+    int32_t synonym; /* words with the same one mean the same; 0: none */
 };
 
 /* What is known of `lower`; a meaning without classes when nothing is. Any thread. */

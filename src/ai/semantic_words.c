@@ -276,3 +276,19 @@ int words_split(struct view text, struct word *words, size_t max)
         count++;
     }
 }
+
+bool words_about_form(const struct word *words, size_t count)
+{
+    bool form = false, code = false, program = false;
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t classes = words[i].meaning->classes;
+
+        form |= words[i].kind == WORD_PLAIN && ((classes & W_FORM) != 0 || words[i].lower_len == 0);
+        code |= (classes & W_FORM_CODE) != 0;
+        program |= (classes & W_PROGRAM) != 0;
+        program |= view_eq(word_lower(&words[i]), VIEW("how")) && i + 2 < count &&
+                   view_eq(word_lower(&words[i + 2]), VIEW("i"));
+    }
+    return form || (code && !program);
+}

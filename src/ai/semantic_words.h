@@ -36,3 +36,6 @@ static inline struct view word_lower(const struct word *w)
 /* Writes the folded form of `core` (ASCII, Latin, Greek and Cyrillic capitals; nothing else; never longer) to `out`, which has room
  * for core.len bytes; returns its length. */
 size_t words_fold(struct view core, char *out);
+
+/* Is the prompt about wording, spelling or letters? Then every letter of it may count. */
+bool words_about_form(const struct word *words, size_t count);
