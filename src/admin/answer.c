@@ -39,8 +39,8 @@ static void write_error(struct text *out, void *arg)
     const struct error *error = arg;
 
     text_char(out, '{');
-    json_u64(out, "status", (uint64_t)error->status);
-    json_text(out, "error", view_str(error->text));
+    member_u64(out, "status", (uint64_t)error->status);
+    member_text(out, "error", view_str(error->text));
     text_lit(out, "}\n");
 }
 
@@ -114,48 +114,48 @@ bool answer_flag(const struct http_request *request, struct view name)
            !view_eq(param.value, VIEW("false"));
 }
 
-void json_comma(struct text *out)
+void member_comma(struct text *out)
 {
     if (out->len && !strchr("{[\n", out->ptr[out->len - 1]))
         text_char(out, ',');
 }
 
-void json_name(struct text *out, const char *name)
+void member_name(struct text *out, const char *name)
 {
-    json_comma(out);
+    member_comma(out);
     text_json(out, view_str(name));
     text_char(out, ':');
 }
 
-void json_u64(struct text *out, const char *name, uint64_t value)
+void member_u64(struct text *out, const char *name, uint64_t value)
 {
-    json_name(out, name);
+    member_name(out, name);
     text_u64(out, value);
 }
 
-void json_i64(struct text *out, const char *name, int64_t value)
+void member_i64(struct text *out, const char *name, int64_t value)
 {
-    json_name(out, name);
+    member_name(out, name);
     text_i64(out, value);
 }
 
-void json_text(struct text *out, const char *name, struct view value)
+void member_text(struct text *out, const char *name, struct view value)
 {
-    json_name(out, name);
+    member_name(out, name);
     text_json(out, value);
 }
 
-void json_bool(struct text *out, const char *name, bool value)
+void member_bool(struct text *out, const char *name, bool value)
 {
-    json_name(out, name);
+    member_name(out, name);
     text_put(out, value ? VIEW("true") : VIEW("false"));
 }
 
-void json_ms(struct text *out, const char *name, int64_t ms)
+void member_ms(struct text *out, const char *name, int64_t ms)
 {
     uint64_t size = ms < 0 ? (uint64_t)0 - (uint64_t)ms : (uint64_t)ms;
 
-    json_name(out, name);
+    member_name(out, name);
     if (ms < 0)
         text_char(out, '-');
     text_u64(out, size / 1000);

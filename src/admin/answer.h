@@ -28,14 +28,14 @@ unsigned answer_param_count(const struct http_request *request, struct view name
 bool answer_flag(const struct http_request *request, struct view name);
 
 /* JSON members: a comma unless one of "{[" or nothing came before, then "name": and the value. */
-void json_name(struct text *out, const char *name);
-void json_comma(struct text *out);
-void json_u64(struct text *out, const char *name, uint64_t value);
-void json_i64(struct text *out, const char *name, int64_t value);
-void json_text(struct text *out, const char *name, struct view value);
-void json_bool(struct text *out, const char *name, bool value);
+void member_name(struct text *out, const char *name);
+void member_comma(struct text *out);
+void member_u64(struct text *out, const char *name, uint64_t value);
+void member_i64(struct text *out, const char *name, int64_t value);
+void member_text(struct text *out, const char *name, struct view value);
+void member_bool(struct text *out, const char *name, bool value);
 /* Milliseconds as seconds with three decimals. */
-void json_ms(struct text *out, const char *name, int64_t ms);
+void member_ms(struct text *out, const char *name, int64_t ms);
 
 /* why.c, top.c, gauges.c */
 void admin_why(struct admin *admin, struct loop *loop, const struct http_request *request, struct admin_answer *ret);

@@ -222,16 +222,16 @@ static void put_disk(struct text *out, const struct server *server)
     struct disk_stats stats;
 
     disk_stats(server->disk, &stats);
-    json_name(out, "disk");
+    member_name(out, "disk");
     text_char(out, '{');
-    json_bool(out, "on", stats.on);
-    json_text(out, "trouble", view_str(stats.trouble));
-    json_u64(out, "limit", stats.size);
-    json_u64(out, "bytes", stats.bytes);
-    json_u64(out, "objects", stats.objects);
-    json_u64(out, "hits", stats.hits);
-    json_u64(out, "misses", stats.misses);
-    json_u64(out, "written_bytes", stats.written_bytes);
+    member_bool(out, "on", stats.on);
+    member_text(out, "trouble", view_str(stats.trouble));
+    member_u64(out, "limit", stats.size);
+    member_u64(out, "bytes", stats.bytes);
+    member_u64(out, "objects", stats.objects);
+    member_u64(out, "hits", stats.hits);
+    member_u64(out, "misses", stats.misses);
+    member_u64(out, "written_bytes", stats.written_bytes);
     text_char(out, '}');
 }
 
@@ -242,16 +242,16 @@ static void put_shared(struct text *out, const struct server *server)
 
     shared_stats(server->shared, &shared);
     redis_stats(server->redis, &redis);
-    json_name(out, "shared");
+    member_name(out, "shared");
     text_char(out, '{');
-    json_bool(out, "on", !redis.breaker_open && redis.connections > 0);
-    json_u64(out, "hits", shared.hits);
-    json_u64(out, "misses", shared.misses);
-    json_u64(out, "timeouts", shared.timeouts);
-    json_u64(out, "writes", shared.writes);
-    json_u64(out, "dropped", shared.dropped_full + shared.dropped_large + shared.dropped_other);
-    json_i64(out, "clock_offset_ms", shared.clock_offset_ms);
-    json_u64(out, "clock_error_ms", shared.clock_error_ms);
+    member_bool(out, "on", !redis.breaker_open && redis.connections > 0);
+    member_u64(out, "hits", shared.hits);
+    member_u64(out, "misses", shared.misses);
+    member_u64(out, "timeouts", shared.timeouts);
+    member_u64(out, "writes", shared.writes);
+    member_u64(out, "dropped", shared.dropped_full + shared.dropped_large + shared.dropped_other);
+    member_i64(out, "clock_offset_ms", shared.clock_offset_ms);
+    member_u64(out, "clock_error_ms", shared.clock_error_ms);
     text_char(out, '}');
 }
 
@@ -261,20 +261,20 @@ static void put_purges(struct text *out, const struct server *server)
     struct bus_stats bus;
 
     marks_stats(server->marks, &marks);
-    json_name(out, "purges");
+    member_name(out, "purges");
     text_char(out, '{');
-    json_u64(out, "position", marks.position);
-    json_u64(out, "marks", marks.marks);
-    json_bool(out, "in_doubt", marks_in_doubt(server->marks));
+    member_u64(out, "position", marks.position);
+    member_u64(out, "marks", marks.marks);
+    member_bool(out, "in_doubt", marks_in_doubt(server->marks));
     if (server->bus) {
         bus_stats(server->bus, &bus);
-        json_bool(out, "bus_connected", bus.connected);
-        json_bool(out, "bus_caught_up", bus.caught_up);
-        json_u64(out, "bus_nodes", bus.nodes);
-        json_u64(out, "bus_queued", bus.queued);
+        member_bool(out, "bus_connected", bus.connected);
+        member_bool(out, "bus_caught_up", bus.caught_up);
+        member_u64(out, "bus_nodes", bus.nodes);
+        member_u64(out, "bus_queued", bus.queued);
     }
     if (server->pg)
-        json_bool(out, "database_current", purge_pg_current(server->pg));
+        member_bool(out, "database_current", purge_pg_current(server->pg));
     text_char(out, '}');
 }
 

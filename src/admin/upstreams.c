@@ -148,12 +148,12 @@ static void put_breaker(struct text *out, const struct upstream_server_stats *st
 {
     static const char *const forces[] = { "auto", "open", "closed" };
 
-    json_text(out, "state", view_str(breaker_state_name(stats->breaker.state)));
-    json_text(out, "forced", view_str(forces[stats->breaker.forced]));
-    json_u64(out, "consecutive_failures", stats->breaker.consecutive);
-    json_u64(out, "opens", stats->breaker.opens);
-    json_ms(out, "open_for_s", (int64_t)stats->breaker.open_for_ms);
-    json_u64(out, "share_percent", stats->breaker.share_permille / 10);
+    member_text(out, "state", view_str(breaker_state_name(stats->breaker.state)));
+    member_text(out, "forced", view_str(forces[stats->breaker.forced]));
+    member_u64(out, "consecutive_failures", stats->breaker.consecutive);
+    member_u64(out, "opens", stats->breaker.opens);
+    member_ms(out, "open_for_s", (int64_t)stats->breaker.open_for_ms);
+    member_u64(out, "share_percent", stats->breaker.share_permille / 10);
 }
 
 void admin_put_breakers(struct text *out, struct upstream *upstream)
@@ -161,26 +161,26 @@ void admin_put_breakers(struct text *out, struct upstream *upstream)
     unsigned count = upstream_server_count(upstream);
     struct upstream_server_stats stats;
 
-    json_bool(out, "down", upstream_is_down(upstream));
+    member_bool(out, "down", upstream_is_down(upstream));
     if (count > 1) {
         upstream_server_stats(upstream, count, &stats);
-        json_name(out, "breaker");
+        member_name(out, "breaker");
         text_char(out, '{');
         put_breaker(out, &stats);
         text_char(out, '}');
     }
-    json_name(out, "breakers");
+    member_name(out, "breakers");
     text_char(out, '[');
     for (unsigned i = 0; i < count; i++) {
         if (upstream_server_name(upstream, i).len == 0)
             continue;
         upstream_server_stats(upstream, i, &stats);
-        json_comma(out);
+        member_comma(out);
         text_char(out, '{');
-        json_text(out, "server", upstream_server_name(upstream, i));
+        member_text(out, "server", upstream_server_name(upstream, i));
         put_breaker(out, &stats);
-        json_bool(out, "healthy", stats.healthy);
-        json_u64(out, "in_flight", stats.in_flight);
+        member_bool(out, "healthy", stats.healthy);
+        member_u64(out, "in_flight", stats.in_flight);
         text_char(out, '}');
     }
     text_char(out, ']');
@@ -192,12 +192,12 @@ static void write_page(struct text *out, void *arg)
     unsigned count = arg ? admin_upstreams(arg, list, ADMIN_UPSTREAMS_MAX) : 0;
 
     text_char(out, '{');
-    json_name(out, "upstreams");
+    member_name(out, "upstreams");
     text_char(out, '[');
     for (unsigned i = 0; i < count; i++) {
-        json_comma(out);
+        member_comma(out);
         text_char(out, '{');
-        json_text(out, "name", view_str(upstream_name(list[i])));
+        member_text(out, "name", view_str(upstream_name(list[i])));
         admin_put_breakers(out, list[i]);
         text_char(out, '}');
     }

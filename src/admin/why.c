@@ -297,23 +297,23 @@ static void json_freshness(struct text *out, const struct why_page *page, const 
     int64_t age = object_age_ms(times, page->now_ms), ttl = object_ttl_ms(times, page->now_ms);
     struct freshness source;
 
-    json_name(out, "freshness");
+    member_name(out, "freshness");
     text_char(out, '{');
     if (find_source(page, object, &source)) {
-        json_text(out, "source", freshness_source_name(source.source));
+        member_text(out, "source", freshness_source_name(source.source));
         if (source.source != FRESHNESS_NONE && source.source < FRESHNESS_ROUTE_TTL)
-            json_text(out, "field",
+            member_text(out, "field",
                       source.source == FRESHNESS_EXPIRES ? VIEW("Expires") : freshness_field_name(source.field));
-        json_bool(out, "clamped", source.clamped);
+        member_bool(out, "clamped", source.clamped);
     }
-    json_ms(out, "lifetime_s", times->lifetime_ms);
-    json_ms(out, "initial_age_s", times->initial_age_ms);
-    json_ms(out, "resident_s", age - times->initial_age_ms);
-    json_ms(out, "age_s", age);
-    json_ms(out, "ttl_s", ttl);
-    json_bool(out, "fresh", ttl > 0 && !atomic_load(&object->soft_purged));
-    json_ms(out, "stale_while_revalidate_s", MAX(times->swr_ms, 0));
-    json_ms(out, "stale_if_error_s", MAX(times->sie_ms, 0));
+    member_ms(out, "lifetime_s", times->lifetime_ms);
+    member_ms(out, "initial_age_s", times->initial_age_ms);
+    member_ms(out, "resident_s", age - times->initial_age_ms);
+    member_ms(out, "age_s", age);
+    member_ms(out, "ttl_s", ttl);
+    member_bool(out, "fresh", ttl > 0 && !atomic_load(&object->soft_purged));
+    member_ms(out, "stale_while_revalidate_s", MAX(times->swr_ms, 0));
+    member_ms(out, "stale_if_error_s", MAX(times->sie_ms, 0));
     text_char(out, '}');
 }
 
@@ -322,22 +322,22 @@ static void json_variant(struct text *out, const struct why_page *page, const st
     unsigned flags = atomic_load(&object->flags);
     char memory[1024];
 
-    json_comma(out);
+    member_comma(out);
     text_char(out, '{');
-    json_u64(out, "status", object->status);
-    json_text(out, "tier", VIEW("memory"));
-    json_u64(out, "bytes", atomic_load(&object->body_len));
-    json_u64(out, "hits", atomic_load(&object->item.uses));
-    json_u64(out, "fetch_ms", object->cost_ms);
-    json_i64(out, "stored_ms", object->times.response_ms);
-    json_text(out, "vary", vary_text(object, memory, sizeof(memory)));
-    json_text(out, "etag", object_etag(object));
-    json_bool(out, "soft_purged", atomic_load(&object->soft_purged) != 0);
-    json_name(out, "flags");
+    member_u64(out, "status", object->status);
+    member_text(out, "tier", VIEW("memory"));
+    member_u64(out, "bytes", atomic_load(&object->body_len));
+    member_u64(out, "hits", atomic_load(&object->item.uses));
+    member_u64(out, "fetch_ms", object->cost_ms);
+    member_i64(out, "stored_ms", object->times.response_ms);
+    member_text(out, "vary", vary_text(object, memory, sizeof(memory)));
+    member_text(out, "etag", object_etag(object));
+    member_bool(out, "soft_purged", atomic_load(&object->soft_purged) != 0);
+    member_name(out, "flags");
     text_char(out, '[');
     for (size_t i = 0; i < ARRAY_LEN(flag_names); i++)
         if (flags & flag_names[i].flag) {
-            json_comma(out);
+            member_comma(out);
             text_json(out, view_str(flag_names[i].name));
         }
     text_char(out, ']');
@@ -347,17 +347,17 @@ static void json_variant(struct text *out, const struct why_page *page, const st
 
 static void json_note(struct text *out, const struct why_page *page)
 {
-    json_name(out, "not_stored");
+    member_name(out, "not_stored");
     if (!page->noted) {
         text_lit(out, "null");
         return;
     }
     text_char(out, '{');
-    json_text(out, "why", why_name(page->note.why));
+    member_text(out, "why", why_name(page->note.why));
     if (explain(page->note.why))
-        json_text(out, "explanation", view_str(explain(page->note.why)));
-    json_u64(out, "status", page->note.status);
-    json_i64(out, "at", page->note.at_s);
+        member_text(out, "explanation", view_str(explain(page->note.why)));
+    member_u64(out, "status", page->note.status);
+    member_i64(out, "at", page->note.at_s);
     text_char(out, '}');
 }
 
@@ -367,27 +367,27 @@ static void write_json(struct text *out, void *arg)
     char key[KEY_SHOWN_MAX];
 
     text_char(out, '{');
-    json_text(out, "url", page->url);
+    member_text(out, "url", page->url);
     if (!page->route) {
-        json_name(out, "route");
+        member_name(out, "route");
         text_lit(out, "null}\n");
         return;
     }
-    json_text(out, "route", page->route->name);
-    json_text(out, "upstream", view_str(page->route->to.upstream ? upstream_name(page->route->to.upstream) : NULL));
-    json_bool(out, "upstream_down", page->route->to.upstream && upstream_is_down(page->route->to.upstream));
-    json_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
-    json_text(out, "key", key_as_text(page, key, sizeof(key)));
-    json_u64(out, "key_cookies", page->route->cache.key.cookie_count);
-    json_u64(out, "key_headers", page->route->cache.key.header_count);
-    json_text(out, "decision", verdict_name(page->decision.verdict));
-    json_text(out, "why", why_name(page->decision.why));
+    member_text(out, "route", page->route->name);
+    member_text(out, "upstream", view_str(page->route->to.upstream ? upstream_name(page->route->to.upstream) : NULL));
+    member_bool(out, "upstream_down", page->route->to.upstream && upstream_is_down(page->route->to.upstream));
+    member_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
+    member_text(out, "key", key_as_text(page, key, sizeof(key)));
+    member_u64(out, "key_cookies", page->route->cache.key.cookie_count);
+    member_u64(out, "key_headers", page->route->cache.key.header_count);
+    member_text(out, "decision", verdict_name(page->decision.verdict));
+    member_text(out, "why", why_name(page->decision.why));
     if (explain(page->decision.why))
-        json_text(out, "explanation", view_str(explain(page->decision.why)));
-    json_bool(out, "in_flight", page->in_flight);
-    json_bool(out, "pass_marker", page->passing);
+        member_text(out, "explanation", view_str(explain(page->decision.why)));
+    member_bool(out, "in_flight", page->in_flight);
+    member_bool(out, "pass_marker", page->passing);
     json_note(out, page);
-    json_name(out, "variants");
+    member_name(out, "variants");
     text_char(out, '[');
     for (unsigned i = 0; i < page->variants.count; i++)
         json_variant(out, page, memory_variant(page->variants, i));
