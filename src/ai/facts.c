@@ -460,6 +460,7 @@ static int conclude(struct facts_reader *r)
         return facts_refuse(r, "stream_options: must be used with stream: true only");
     f->deterministic = r->endpoint == AI_EMBEDDINGS || r->endpoint == AI_COUNT_TOKENS ||
                        ((f->temperature_zero || f->seed_given) && f->n == 1 && f->best_of == 1);
+    f->unbounded = f->has_images || f->has_audio || f->has_files || f->has_server_tools || f->never == AI_STATEFUL;
     if (f->never == AI_CACHEABLE && f->has_server_tools)
         f->never = AI_SERVER_TOOLS;
     if (f->never == AI_CACHEABLE && r->doc->odd)
@@ -485,6 +486,7 @@ static void read_unknown(struct facts_reader *r)
     uint32_t model;
 
     r->facts.never = AI_UNKNOWN;
+    r->facts.unbounded = true;
     if (r->doc->count == 0)
         return;
     r->facts.prompt_bytes = r->doc->text.len;

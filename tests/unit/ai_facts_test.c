@@ -231,6 +231,8 @@ static void test_flags(void **state)
         if (flags_of(&r.facts) != cases[i].flags || r.facts.never != cases[i].never)
             fail_msg("%s: flags %x, expected %x; %s", cases[i].text, flags_of(&r.facts), cases[i].flags,
                      ai_never_text(r.facts.never));
+        assert_int_equal(r.facts.unbounded,
+                         (cases[i].flags & (IMAGES | AUDIO | FILES | SERVER)) || cases[i].never == AI_STATEFUL);
         done(&r);
     }
 }
