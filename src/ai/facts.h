@@ -21,17 +21,16 @@ struct ai_facts {
     struct view model; /* decoded: a view into the text, or into `decoded` */
     struct buf decoded;
     uint32_t model_at, stream_at, stream_options_at, include_usage_at;
-    uint32_t max_at,
-        max_also_at;    /* max_tokens, max_completion_tokens or max_output_tokens; both when a request says both */
-    uint32_t prompt_at; /* messages, input or prompt */
-    uint32_t system_at; /* system or instructions */
+    uint32_t max_at, max_also_at; /* max_tokens, max_completion_tokens, max_output_tokens; two when it says two */
+    uint32_t prompt_at;           /* messages, input or prompt */
+    uint32_t system_at;           /* system or instructions */
     uint32_t tools_at;
     uint32_t user_at;      /* user, metadata.user_id or safety_identifier, the first of them that is a string */
     uint32_t last_user_at; /* the text of the last user message; 0 when it is anything else than one text */
 
     uint64_t max_tokens; /* of output; 0: not said */
-    uint64_t
-        prompt_bytes; /* of messages, input, prompt, system, instructions, tools, schemas as written: no fewer than their tokens */
+    /* Of messages, input, prompt, system, instructions, tools and schemas as written: no fewer than their tokens, unless `unbounded`. */
+    uint64_t prompt_bytes;
     uint32_t n, best_of;      /* 1 when not said */
     uint32_t messages, turns; /* all messages or items; those of role user */
 
@@ -48,8 +47,8 @@ struct ai_facts {
     enum ai_never never;
 };
 
-/* Reads the facts of a request to `endpoint`; for AI_MODELS and AI_OTHER only the model and stream, where they have the right type (a tape without tokens is fine there). *ret borrows from
- * `doc` and its text; give it to ai_facts_free(). -EINVAL: `reason` says which member is wrong and what it should be, in words
+/* Reads the facts of a request to `endpoint`; for AI_MODELS and AI_OTHER only the model and stream, where they have the right type (a
+ * tape without tokens is fine there). *ret borrows from `doc` and its text; give it to ai_facts_free(). -EINVAL: `reason` says which member is wrong and what it should be, in words
  * that hold nothing of the request but its member names; *ret is untouched. -ENOMEM. */
 int ai_facts_read(struct ai_facts *ret, enum ai_endpoint endpoint, const struct json *doc, struct text *reason);
 void ai_facts_free(struct ai_facts *facts);
