@@ -503,7 +503,7 @@ enum json_error json_parse(struct json *doc, struct view text, struct json_limit
     doc->count = 0;
     doc->odd = false;
     p.start = p.at = (const unsigned char *)text.ptr;
-    p.end = p.start + text.len;
+    p.end = text.len ? p.start + text.len : p.start; /* an empty view may have no address */
     p.doc = doc;
     p.limits = limits;
     p.error = JSON_OK;
