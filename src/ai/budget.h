@@ -51,7 +51,11 @@ int budget_restore(struct budgets *budgets, struct state *state, int64_t now_ms)
 /* A reload: rules of a known name, unit, window, each_... and shared keep what was spent; others begin new (budget_restore() then
  * fills only these). Reservations that are out settle all the same. As budget_new(). Not on a loop. */
 int budget_set_rules(struct budgets *budgets, const struct budget_rule *rules, unsigned count, struct text *reason);
-/* On each loop's thread, before redis_loop_close(): ends its calls to Redis; the first gives slices back that were not spent. */
+/* On one loop's thread, when the node drains and while its loops still turn: gives back to Redis what was leased and is neither
+ * spent nor reserved. Nothing more is leased afterwards. (A node that ends without this has its slice back when it starts again
+ * under the same name.) */
+void budget_give_back(struct budgets *budgets, struct loop *loop);
+/* On each loop's thread, before redis_loop_close(): ends its calls to Redis. */
 void budget_loop_close(struct budgets *budgets, struct loop *loop);
 /* After all loops. Accepts NULL. */
 void budget_free(struct budgets *budgets);
