@@ -79,8 +79,8 @@ static void try_stream(struct view input, enum ai_endpoint from, enum ai_endpoin
         r = translate_stream_event(s, &event, &out);
         CHECK(r == 0 || r == -EBADMSG || r == -ENOMEM);
     }
-    if (r != -ENOMEM)
-        check_events(&out, translate_stream_end(s) == 0);
+    if (r != -ENOMEM && (r = translate_stream_end(s, &out)) != -ENOMEM)
+        check_events(&out, r == 0);
     translate_stream_free(s);
     buf_free(&out);
 }

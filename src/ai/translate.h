@@ -34,9 +34,10 @@ void translate_stream_free(struct translate_stream *stream);
  * what comes after that, or after the terminal event, is ignored. 0; -EBADMSG: broken (no JSON, a tool call out of turn): nothing was appended
  * for this event and the stream should be given up; -ENOMEM: no memory or no room in *out; *out may then end in half an event. */
 int translate_stream_event(struct translate_stream *stream, const struct sse_event *event, struct buf *out);
-/* The provider's stream is over. 0: its terminal event had come, or an error; -ENODATA: cut. Never writes a terminal event for a stream
- * that had none: the caller signals the cut (ai_error_event()). */
-int translate_stream_end(const struct translate_stream *stream);
+/* The provider's stream is over. 0: it ended well, or with an error. A provider that said why it stopped but left the terminal event out has
+ * ended too: what is missing is appended. -ENODATA: cut, nothing is appended and no terminal event was: the caller signals the cut
+ * (ai_error_event()). -ENOMEM. */
+int translate_stream_end(struct translate_stream *stream, struct buf *out);
 
 /* The error body a client of dialect `to` understands, for a provider's answer of `status` with `body`, whatever that holds. Messages of
  * 401, 402 and 403 are ours: the provider's may show a part of its key. 0 or -ENOMEM. */

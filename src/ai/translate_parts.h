@@ -109,8 +109,8 @@ struct translate_stream {
     enum ai_endpoint from, to;
     uint64_t now;
     bool include_usage;
-    bool begun, ended, failed;
-    bool called, refused; /* a tool call, a refusal was seen */
+    bool begun, finished, ended, failed; /* finished: the reason to stop was said */
+    bool called, refused;                /* a tool call, a refusal was seen */
     char model[256];
     size_t model_len;
     char id[128]; /* the provider's, as it stands in its text */
@@ -144,8 +144,9 @@ void translate_stream_named(struct translate_stream *s, uint32_t id, uint32_t mo
 /* Read one event's JSON (s->doc) into s->staged. 0 or -EBADMSG. */
 int translate_event_to_chat(struct translate_stream *s);
 int translate_event_to_messages(struct translate_stream *s);
-/* "[DONE]". */
+/* The terminal event, or its absence where all else was said. */
 int translate_done_to_messages(struct translate_stream *s);
+int translate_stop_to_chat(struct translate_stream *s);
 /* Begins the data of an event with "{"; ends it with "}" and moves it into s->staged. `name` may be empty. */
 struct buf *translate_event_begin(struct translate_stream *s);
 void translate_event_put(struct translate_stream *s, struct view name);

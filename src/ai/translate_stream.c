@@ -94,14 +94,8 @@ static int read_event(struct translate_stream *s, const struct sse_event *event)
     return s->from == AI_CHAT ? translate_event_to_messages(s) : translate_event_to_chat(s);
 }
 
-int translate_stream_event(struct translate_stream *s, const struct sse_event *event, struct buf *out)
+static int give_out(struct translate_stream *s, int r, struct buf *out)
 {
-    int r;
-
-    if (s->ended || s->failed)
-        return 0;
-    s->staged.len = 0;
-    r = read_event(s, event);
     if (s->staged.failed || s->event.failed)
         return -ENOMEM;
     if (r < 0)
@@ -110,7 +104,20 @@ int translate_stream_event(struct translate_stream *s, const struct sse_event *e
     return out->failed ? -ENOMEM : 0;
 }
 
-int translate_stream_end(const struct translate_stream *s)
+int translate_stream_event(struct translate_stream *s, const struct sse_event *event, struct buf *out)
 {
-    return s->ended || s->failed ? 0 : -ENODATA;
+    if (s->ended || s->failed)
+        return 0;
+    s->staged.len = 0;
+    return give_out(s, read_event(s, event), out);
+}
+
+int translate_stream_end(struct translate_stream *s, struct buf *out)
+{
+    if (s->ended || s->failed)
+        return 0;
+    if (!s->finished)
+        return -ENODATA;
+    s->staged.len = 0;
+    return give_out(s, s->from == AI_CHAT ? translate_done_to_messages(s) : translate_stop_to_chat(s), out);
 }

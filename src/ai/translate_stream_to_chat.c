@@ -208,12 +208,13 @@ static void message_delta(struct translate_stream *s)
         ai_usage_read(in, usage, &s->usage);
     if (!part_has_text(in, reason))
         return;
+    s->finished = true;
     begin(s);
     chunk_begin(s);
     chunk_end(s, translate_finish_reason(part_inside(in, reason), s->called));
 }
 
-static void message_stop(struct translate_stream *s)
+int translate_stop_to_chat(struct translate_stream *s)
 {
     struct buf *out;
 
@@ -225,6 +226,7 @@ static void message_stop(struct translate_stream *s)
         translate_event_put(s, VIEW_NONE);
     }
     sse_put(&s->staged, VIEW_NONE, VIEW("[DONE]"));
+    return 0;
 }
 
 int translate_event_to_chat(struct translate_stream *s)
@@ -255,7 +257,7 @@ int translate_event_to_chat(struct translate_stream *s)
     else if (json_is(in, type, VIEW("message_delta")))
         message_delta(s);
     else if (json_is(in, type, VIEW("message_stop")))
-        message_stop(s);
+        return translate_stop_to_chat(s);
     else if (json_is(in, type, VIEW("ping")))
         buf_lit(&s->staged, ": ping\n\n");
     return 0;

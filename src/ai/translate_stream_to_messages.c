@@ -173,6 +173,7 @@ static int take_choice(struct translate_stream *s, uint32_t choice)
     if (reason.len) {
         memcpy(s->finish, reason.ptr, reason.len);
         s->finish_len = reason.len;
+        s->finished = true;
         close_block(s);
     }
     return 0;

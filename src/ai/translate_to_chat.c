@@ -149,25 +149,45 @@ static int put_result_images(struct translation *t, uint32_t block, unsigned n)
     return r;
 }
 
-/* A turn with one text is a message with a string: that is what every server understands. */
+/* The text of a turn that has, beside results without images, nothing but this one; else 0. */
+static uint32_t only_text(const struct json *in, uint32_t content)
+{
+    uint32_t text = 0;
+
+    for (uint32_t i = json_first(in, content); i < json_end(in, content); i = json_after(in, i)) {
+        uint32_t inside = part_get(in, i, VIEW("content"));
+
+        if (part_is(in, i, VIEW("tool_result")) && part_is_type(in, inside, JSON_ARRAY)) {
+            for (uint32_t k = json_first(in, inside); k < json_end(in, inside); k = json_after(in, k))
+                if (!part_is(in, k, VIEW("text")))
+                    return 0;
+        } else if (!part_is(in, i, VIEW("tool_result"))) {
+            if (text || !part_is(in, i, VIEW("text")))
+                return 0;
+            text = part_get(in, i, VIEW("text"));
+        }
+    }
+    return part_is_type(in, text, JSON_STRING) ? text : 0;
+}
+
+/* What is not a result. One text alone is a string: that is what every server understands. */
 static int put_user(struct translation *t, uint32_t content, unsigned n)
 {
     const struct json *in = t->in;
-    bool single = in->tokens[content].count == 1;
-    uint32_t only = json_first(in, content), text = single ? part_get(in, only, VIEW("text")) : 0;
+    uint32_t text = only_text(in, content);
     size_t start = t->out->len, empty;
     int r = 0;
 
     put_next(t->out);
     buf_lit(t->out, "{\"role\":\"user\",\"content\":");
-    if (single && part_is(in, only, VIEW("text")) && part_is_type(in, text, JSON_STRING)) {
+    if (text) {
         buf_put(t->out, json_raw(in, text));
         buf_char(t->out, '}');
         return 0;
     }
     buf_char(t->out, '[');
     empty = t->out->len;
-    for (uint32_t i = only; i < json_end(in, content) && r == 0; i = json_after(in, i))
+    for (uint32_t i = json_first(in, content); i < json_end(in, content) && r == 0; i = json_after(in, i))
         r = part_is(in, i, VIEW("tool_result")) ? put_result_images(t, i, n) : put_part(t, i, n);
     if (t->out->len == empty && !t->out->failed)
         t->out->len = start;

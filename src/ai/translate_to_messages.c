@@ -59,7 +59,7 @@ static int put_source(struct translation *t, struct view block, uint32_t url, bo
     put_name(t->out, VIEW("source"));
     if (cut_data_url(text, &type, &data)) {
         buf_lit(t->out, "{\"type\":\"base64\"");
-        put_string(t->out, VIEW("media_type"), type);
+        put_string(t->out, VIEW("media_type"), view_eq_icase(type, VIEW("image/jpg")) ? VIEW("image/jpeg") : type);
         put_string(t->out, VIEW("data"), data);
     } else if (links &&
                (view_starts_with_icase(text, VIEW("https://")) || view_starts_with_icase(text, VIEW("http://")))) {
@@ -351,8 +351,8 @@ static bool ends_in_user(const struct json *in, uint32_t messages)
 static int put_sampling(struct translation *t, bool thinks)
 {
     const struct json *in = t->in;
-    uint32_t temperature = part_top(in, VIEW("temperature"));
-    double value;
+    uint32_t temperature = part_top(in, VIEW("temperature")), top_p = part_top(in, VIEW("top_p"));
+    double value, share;
 
     if (temperature && !json_double(in, temperature, &value))
         return REFUSE(t, "temperature: must be a number");
@@ -362,7 +362,9 @@ static int put_sampling(struct translation *t, bool thinks)
         put_u64(t->out, VIEW("temperature"), 1);
     else
         put_copy(t->out, VIEW("temperature"), in, temperature);
-    put_copy(t->out, VIEW("top_p"), in, part_top(in, VIEW("top_p")));
+    /* All of the tokens is what there is anyway, and many models take one of the two only. */
+    if (!top_p || !json_double(in, top_p, &share) || share < 1)
+        put_copy(t->out, VIEW("top_p"), in, top_p);
     put_copy(t->out, VIEW("top_k"), in, part_top(in, VIEW("top_k")));
     return 0;
 }

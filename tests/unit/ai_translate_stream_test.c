@@ -27,7 +27,7 @@ static int run(enum ai_endpoint from, const char *const *events, bool include_us
     assert_non_null(s);
     for (; *events; events++)
         assert_int_equal(feed(s, *events, out), 0);
-    r = translate_stream_end(s);
+    r = translate_stream_end(s, out);
     translate_stream_free(s);
     return r;
 }
@@ -495,23 +495,30 @@ static void test_stream_is_plain(void **state)
 
 static void test_cut_streams(void **state)
 {
-    /* Proves that a stream cut behind any event is known to be cut and never gets a terminal event. */
+    /* Proves that a stream cut behind any event is known to be cut and gets no terminal event, until the provider has said why it stopped:
+     * then one is there, whether the provider sent it or not. */
     static const struct {
         enum ai_endpoint from;
         const char *const *events;
-        const char *terminal;
-    } cases[] = { { AI_MESSAGES, messages_events, "[DONE]" }, { AI_CHAT, chat_events, "message_stop" } };
+        const char *reason, *terminal;
+    } cases[] = { { AI_MESSAGES, messages_events, "'stop_reason':'tool_use'", "data: [DONE]\n\n" },
+                  { AI_CHAT, chat_events, "'finish_reason':'tool_calls'", "data: {\"type\":\"message_stop\"}\n\n" } };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (size_t cut = 0; cases[i].events[cut]; cut++) {
             struct translate_stream *s = translate_stream_new(cases[i].from, other(cases[i].from), VIEW("x"), 1, true);
+            struct view terminal = view_str(cases[i].terminal);
             struct buf out = buf_make(TEXT_MAX);
+            bool whole = false;
 
-            for (size_t k = 0; k < cut; k++)
+            for (size_t k = 0; k < cut; k++) {
                 assert_int_equal(feed(s, cases[i].events[k], &out), 0);
-            assert_int_equal(translate_stream_end(s), -ENODATA);
-            assert_true(!out.len || !memmem(out.ptr, out.len, cases[i].terminal, strlen(cases[i].terminal)));
+                whole |= strstr(cases[i].events[k], cases[i].reason) != NULL;
+            }
+            assert_int_equal(translate_stream_end(s, &out), whole ? 0 : -ENODATA);
+            assert_true(whole == view_ends_with(buf_view(&out), terminal));
+            assert_true(whole || !out.len || !memmem(out.ptr, out.len, terminal.ptr, terminal.len));
             translate_stream_free(s);
             buf_free(&out);
         }

@@ -106,7 +106,8 @@ static void test_chat_parameters(void **state)
           "'stream_options':{'include_usage':true},'user':'u1'}",
           "{'model':'m','max_tokens':9,'messages':[{'role':'user','content':[{'type':'text','text':'hi'}]}],"
           "'temperature':0.3,'top_p':0.9,'stop_sequences':['END'],'stream':true,'metadata':{'user_id':'u1'}}" },
-        { "{" ASK ",'temperature':1.7,'stop':['a','b']}", "{" ASKED ",'temperature':1,'stop_sequences':['a','b']}" },
+        { "{" ASK ",'temperature':1.7,'top_p':1.0,'stop':['a','b']}",
+          "{" ASKED ",'temperature':1,'stop_sequences':['a','b']}" },
         { "{" ASK ",'reasoning_effort':'high'}", "{" ASKED "}" },
         { "{" ASK ",'reasoning_effort':'medium','max_tokens':9000,'temperature':0.2,'top_p':0.5}",
           "{'model':'m','max_tokens':9000,'messages':[{'role':'user','content':[{'type':'text','text':'hi'}]}],"
@@ -182,6 +183,10 @@ static void test_messages_requests(void **state)
           ",'tools':[{'type':'function','function':{'name':'w','parameters':{}}}],"
           "'tool_choice':{'type':'function','function':{'name':'w'}},'reasoning_effort':'low','response_format':{'type':"
           "'json_schema','json_schema':{'name':'answer','strict':true,'schema':{'type':'object'}}}}" },
+        { "{'messages':[{'role':'user','content':[{'type':'tool_result','tool_use_id':'a','content':[{'type':'text','text':'r'}]},"
+          "{'type':'text','text':'so'}]},{'role':'user','content':[{'type':'tool_result','tool_use_id':'b'}]}],'max_tokens':5}",
+          "{'model':'m','max_tokens':5,'messages':[{'role':'tool','tool_call_id':'a','content':'r'},{'role':'user','content':'so'},"
+          "{'role':'tool','tool_call_id':'b','content':''}]}" },
     };
 
     (void)state;
