@@ -20,7 +20,7 @@ struct embed_job;
 /* Both block (files are read): at start or on a worker. 0, or -errno with a sentence for people in *reason: -ENOENT, -EACCES, ... a file;
  * -EINVAL a file that is not what it should be; -ENOTSUP a form we do not read, or no ONNX Runtime on this machine; -ENOMEM. */
 
-/* `dir`: model.safetensors, tokenizer.json or vocab.txt, config.json if any. */
+/* `dir`: model.safetensors, tokenizer.json or vocab.txt. */
 int embed_static_open(const char *dir, struct embed **ret, struct text *reason);
 /* `dir`: model.onnx (or onnx/model.onnx), tokenizer.json or vocab.txt. `library`: path of the runtime, NULL: look for
  * libonnxruntime.so where the loader looks. `threads` of the runtime for one run (0: one). */
