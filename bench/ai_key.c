@@ -1,5 +1,5 @@
-/* What it costs to know a request: prints, for prompts of several sizes, the time to read its JSON, its facts and to make its key, each
- * alone, as one line of JSON per size.
+/* What it costs to know a request: prints, for prompts of several sizes, the time to read its JSON, its facts and to
+ * make its key, each alone, as one line of JSON per size.
  *
  *     build/bench/ai_key [MILLISECONDS]      how long each number is measured, 200 */
 #include "ai/fingerprint.h"

@@ -1,5 +1,6 @@
-/* Any bytes as a request to any interface (the first byte says which): facts are read or refused with a reason, tokens are of this tape, a key
- * has its form, a key does not depend on spelling, and what rules force into a request is a request. */
+/* Any bytes as a request to any interface (the first byte says which): facts are read or refused with a reason,
+ * tokens are of this tape, a key has its form, a key does not depend on spelling, and what rules force into a request
+ * is a request. */
 #include "ai/fingerprint.h"
 #include "ai/policy.h"
 #include "base/check.h"

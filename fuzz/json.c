@@ -1,5 +1,5 @@
-/* Any bytes as JSON: a tape is well formed and every accessor can be asked about every token; the canonical form is JSON with the same
- * meaning, and its own canonical form. */
+/* Any bytes as JSON: a tape is well formed and every accessor can be asked about every token; the canonical form is
+ * JSON with the same meaning, and its own canonical form. */
 #include "base/check.h"
 #include "proto/json.h"
 

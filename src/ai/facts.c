@@ -1,5 +1,5 @@
-/* The parameters of a request, by a table: which member, for which interfaces, who reads it. Reading is one pass over the top object;
- * what depends on several members is decided after it. */
+/* The parameters of a request, by a table: which member, for which interfaces, who reads it. Reading is one pass over
+ * the top object; what depends on several members is decided after it. */
 #include "ai/facts_internal.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* What the gateway must know of a request, read from its tape in one pass over the top object. Members we interpret must have the
- * right type; members we do not know are nobody's business here and never an error. */
+/* What the gateway must know of a request, read from its tape in one pass over the top object. Members we interpret
+ * must have the right type; members we do not know are nobody's business here and never an error. */
 #pragma once
 
 #include "ai/endpoint.h"
@@ -9,14 +9,14 @@
 /* Why a request's answer can never be kept, whatever a route allows. */
 enum ai_never {
     AI_CACHEABLE,
-    AI_STATEFUL, /* background, previous_response_id, conversation, a stored prompt or item: it depends on more than its text */
+    AI_STATEFUL,     /* background, previous_response_id, conversation, a stored prompt or item */
     AI_SERVER_TOOLS, /* the provider looks into the world while it answers */
     AI_ODD,          /* doc->odd: two readers may take it for two different requests */
     AI_UNKNOWN,      /* AI_MODELS, AI_OTHER: we do not know what it means */
 };
 
-/* The fields that end in _at are tokens of the tape: values, 0 when they are not there (null counts as there, so that it can be
- * replaced). A member's name is the token before its value. Everything else treats null as not said. */
+/* The fields that end in _at are tokens of the tape: values, 0 when they are not there (null counts as there, so that
+ * it can be replaced). A member's name is the token before its value. Everything else treats null as not said. */
 struct ai_facts {
     struct view model; /* decoded: a view into the text, or into `decoded` */
     struct buf decoded;
@@ -29,7 +29,8 @@ struct ai_facts {
     uint32_t last_user_at; /* the text of the last user message; 0 when it is anything else than one text */
 
     uint64_t max_tokens; /* of output; 0: not said */
-    /* Of messages, input, prompt, system, instructions, tools and schemas as written: no fewer than their tokens, unless `unbounded`. */
+    /* Of messages, input, prompt, system, instructions, tools and schemas as written: no fewer than their tokens,
+     * unless `unbounded`. */
     uint64_t prompt_bytes;
     uint32_t n, best_of;      /* 1 when not said */
     uint32_t messages, turns; /* all messages or items; those of role user */
@@ -47,9 +48,10 @@ struct ai_facts {
     enum ai_never never;
 };
 
-/* Reads the facts of a request to `endpoint`; for AI_MODELS and AI_OTHER only the model and stream, where they have the right type (a
- * tape without tokens is fine there). *ret borrows from `doc` and its text; give it to ai_facts_free(). -EINVAL: `reason` says which member is wrong and what it should be, in words
- * that hold nothing of the request but its member names; *ret is untouched. -ENOMEM. */
+/* Reads the facts of a request to `endpoint`; for AI_MODELS and AI_OTHER only the model and stream, where they have
+ * the right type (a tape without tokens is fine there). *ret borrows from `doc` and its text; give it to
+ * ai_facts_free(). -EINVAL: `reason` says which member is wrong and what it should be, in words that hold nothing of
+ * the request but its member names; *ret is untouched. -ENOMEM. */
 int ai_facts_read(struct ai_facts *ret, enum ai_endpoint endpoint, const struct json *doc, struct text *reason);
 void ai_facts_free(struct ai_facts *facts);
 /* "stateful", "server-tools", "odd", ...: for Cache-Status and logs. */

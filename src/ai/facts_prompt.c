@@ -1,5 +1,5 @@
-/* The prompt of a request: messages, items and what they are made of, in the shapes of all dialects at once, since their names do not
- * collide. Counts and flags only; nothing is copied. */
+/* The prompt of a request: messages, items and what they are made of, in the shapes of all dialects at once, since
+ * their names do not collide. Counts and flags only; nothing is copied. */
 #include "ai/facts_internal.h"
 
 #include <errno.h>
@@ -59,8 +59,8 @@ static void note_part(struct facts_reader *r, uint32_t part, uint32_t type)
     }
 }
 
-/* A string, a list of parts, or nothing. A part may hold a list of its own (the result of a tool), which is looked at, too;
- * deeper ones do not exist. */
+/* A string, a list of parts, or nothing. A part may hold a list of its own (the result of a tool), which is looked
+ * at, too; deeper ones do not exist. */
 static int read_content(struct facts_reader *r, struct place place, const char *name, uint32_t content, bool nested)
 {
     if (!content || json_type(r->doc, content) == JSON_NULL)

@@ -1,5 +1,5 @@
-/* SHA-256 over parts that each start with their length: no part can run into the next, so none can imitate another. The request comes
- * last, in canonical form. The whole is laid out in one buffer and hashed in one go. */
+/* SHA-256 over parts that each start with their length: no part can run into the next, so none can imitate another.
+ * The request comes last, in canonical form. The whole is laid out in one buffer and hashed in one go. */
 #include "ai/fingerprint.h"
 
 #include <errno.h>

@@ -27,9 +27,10 @@ struct fingerprint_context {
 /* A key is shorter than this and the scope's length together. */
 enum { FINGERPRINT_MAX = 128 };
 
-/* Appends "<length of scope>:<scope>:<epoch>:<64 hexadecimal digits>" to `out`. In it are the context and, in canonical form, all
- * members of the request save model, stream (unless it matters), stream_options, metadata, user, safety_identifier, prompt_cache_key,
- * timeout and request_id. What we do not know is in. Two kinds never have the same key. -ENOMEM; -ENOSPC: `out` is too short;
- * -EINVAL: the kind needs a last user message, and there is none. `out` is as it was on errors. */
+/* Appends "<length of scope>:<scope>:<epoch>:<64 hexadecimal digits>" to `out`. In it are the context and, in
+ * canonical form, all members of the request save model, stream (unless it matters), stream_options, metadata, user,
+ * safety_identifier, prompt_cache_key, timeout and request_id. What we do not know is in. Two kinds never have the
+ * same key. -ENOMEM; -ENOSPC: `out` is too short; -EINVAL: the kind needs a last user message, and there is none.
+ * `out` is as it was on errors. */
 int ai_fingerprint(const struct fingerprint_context *context, const struct json *doc, const struct ai_facts *facts,
                    struct text *out);

@@ -1,4 +1,5 @@
-/* Checks in the order of their cost, and one rewriting of the top object. What cannot be seen is refused where a rule is about it. */
+/* Checks in the order of their cost, and one rewriting of the top object. What cannot be seen is refused where a rule
+ * is about it. */
 #include "ai/policy.h"
 
 #include "base/glob.h"

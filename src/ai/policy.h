@@ -1,11 +1,13 @@
-/* What a key, a tenant or a route may ask for. Pure: rules are data, filled from the configuration; time is an argument; any thread.
+/* What a key, a tenant or a route may ask for. Pure: rules are data, filled from the configuration; time is an
+ * argument; any thread.
  *
  * Rules come in levels (key, tenant, route), and a request must pass them all. Zeroed rules allow everything. */
 #pragma once
 
 #include "ai/facts.h"
 
-/* Hours of a week in local time. When `until` is not after `from`, it is the next day's; days are those on which it starts. */
+/* Hours of a week in local time. When `until` is not after `from`, it is the next day's; days are those on which it
+ * starts. */
 struct ai_window {
     uint8_t days;         /* bit 0: Monday */
     uint16_t from, until; /* minutes of a day, up to 1440 */
@@ -37,20 +39,22 @@ struct ai_rules {
 /* "Mon-Fri 08:00-18:00", "Sat,Sun 22:00-06:00", "09:00-17:00" (every day). -EINVAL: it is none of them. */
 int ai_window_parse(struct view text, struct ai_window *ret);
 
-/* 0: allowed, as far as can be told before a provider is chosen. Else the HTTP status (400: the request can be changed to pass, 403:
- * it cannot), and `reason` holds words for the client, with nothing of the request in them. `now_ms`: wall clock. Of an interface we do not
- * know (facts->never is AI_UNKNOWN) what it asks for cannot be seen: rules about that refuse it. Not for AI_MODELS. */
+/* 0: allowed, as far as can be told before a provider is chosen. Else the HTTP status (400: the request can be
+ * changed to pass, 403: it cannot), and `reason` holds words for the client, with nothing of the request in them.
+ * `now_ms`: wall clock. Of an interface we do not know (facts->never is AI_UNKNOWN) what it asks for cannot be seen:
+ * rules about that refuse it. Not for AI_MODELS. */
 int ai_rules_check(const struct ai_rules *const *levels, size_t count, const struct json *doc,
                    const struct ai_facts *facts, int64_t now_ms, struct text *reason);
 
-/* May a model by this name (the provider's) in this region be asked? Its name need not be allowed, since an alias that is allowed
- * leads there; but it must not be denied. The region must be allowed by every level that names regions; an unnamed one is not. */
+/* May a model by this name (the provider's) in this region be asked? Its name need not be allowed, since an alias
+ * that is allowed leads there; but it must not be denied. The region must be allowed by every level that names
+ * regions; an unnamed one is not. */
 bool ai_rules_candidate(const struct ai_rules *const *levels, size_t count, struct view model, struct view region);
 /* May what is asked be kept in, or come from, this region? The second half of the above: for stores and logs. */
 bool ai_rules_region(const struct ai_rules *const *levels, size_t count, struct view region);
 
-/* Appends the request as the rules want it: forced members set, the limit of output added where none is said. 1: *out has it, to be
- * parsed and read again, so that keys and prices are of what is really asked; 0: nothing to change, nothing appended; -ENOMEM. Of
- * several levels the first that forces a member decides. */
+/* Appends the request as the rules want it: forced members set, the limit of output added where none is said. 1: *out
+ * has it, to be parsed and read again, so that keys and prices are of what is really asked; 0: nothing to change,
+ * nothing appended; -ENOMEM. Of several levels the first that forces a member decides. */
 int ai_rules_apply(const struct ai_rules *const *levels, size_t count, enum ai_endpoint endpoint,
                    const struct json *doc, const struct ai_facts *facts, struct buf *out);

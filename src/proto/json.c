@@ -278,7 +278,8 @@ bool json_u64(const struct json *doc, uint32_t i, uint64_t *ret)
     return true;
 }
 
-/* More digits than any double needs to be told from its neighbours; what is cut off is not zero and is stood in for by a 1. */
+/* More digits than any double needs to be told from its neighbours; what is cut off is not zero and is stood in for
+ * by a 1. */
 enum { DIGITS_MAX = 800 };
 
 bool json_double(const struct json *doc, uint32_t i, double *ret)

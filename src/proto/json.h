@@ -1,7 +1,8 @@
-/* JSON (RFC 8259) as a tape: one token for each value and each member name, in the order of the text, pointing into the text it was
- * read from. Nothing is copied or converted, so what is not touched can be passed on byte by byte.
+/* JSON (RFC 8259) as a tape: one token for each value and each member name, in the order of the text, pointing into
+ * the text it was read from. Nothing is copied or converted, so what is not touched can be passed on byte by byte.
  *
- * Strict: exactly one value, valid UTF-8, no duplicate member names in an object, limited depth, size and number of tokens. */
+ * Strict: exactly one value, valid UTF-8, no duplicate member names in an object, limited depth, size and number of
+ * tokens. */
 #pragma once
 
 #include "base/buf.h"
@@ -22,8 +23,8 @@ struct json_token {
     uint8_t type, flags;
 };
 
-/* A member of an object is two values in a row: its name (JSON_STRING), then its value. Token 0 is the whole; as an answer 0
- * means "not there", since nothing contains the whole. */
+/* A member of an object is two values in a row: its name (JSON_STRING), then its value. Token 0 is the whole; as an
+ * answer 0 means "not there", since nothing contains the whole. */
 struct json {
     struct view text; /* borrowed */
     struct json_token *tokens;
@@ -47,8 +48,9 @@ struct json_limits {
 };
 #define JSON_LIMITS ((struct json_limits){ .depth = 64, .tokens = 1u << 20 })
 
-/* Reads `text` (shorter than 4 GiB), which must outlive the tape. *doc may be used again for another text, keeping its memory; start
- * it zeroed, and json_free() it whatever came out. On an error *ret_at is the offset in the text where reading stopped. */
+/* Reads `text` (shorter than 4 GiB), which must outlive the tape. *doc may be used again for another text, keeping
+ * its memory; start it zeroed, and json_free() it whatever came out. On an error *ret_at is the offset in the text
+ * where reading stopped. */
 enum json_error json_parse(struct json *doc, struct view text, struct json_limits limits, size_t *ret_at);
 /* "not JSON", "nested too deeply": for messages. */
 const char *json_error_text(enum json_error error);
@@ -65,7 +67,8 @@ static inline struct view json_raw(const struct json *doc, uint32_t i)
     return view_make(doc->text.ptr + doc->tokens[i].at, doc->tokens[i].len);
 }
 
-/* The value of the member called `name` of object `i`; 0: there is none, or `i` is no object. Names are compared by value. */
+/* The value of the member called `name` of object `i`; 0: there is none, or `i` is no object. Names are compared by
+ * value. */
 uint32_t json_get(const struct json *doc, uint32_t i, struct view name);
 /* The same, but only when it is of this type (JSON_TRUE stands for both booleans). */
 uint32_t json_get_typed(const struct json *doc, uint32_t i, struct view name, enum json_type type);
@@ -105,11 +108,12 @@ static inline bool json_true(const struct json *doc, uint32_t i)
 
 /* ---- one form for all that mean the same ---- */
 
-/* Appends value `i` in canonical form: no white space, members sorted by their decoded names (bytes), numbers as exact decimals
- * (digits without leading or trailing zeros, exponent; "1.0", "1" and "10e-1" are one; never through a double), strings in their shortest
- * escaping and otherwise untouched. `skip` (may be NULL) says which member names of the top object are left out. Values with the flag
- * JSON_ODD are written by the same rules, unambiguously: lone surrogates stay escapes, and a number whose exponent is beyond +-10^17
- * keeps its spelling. What `out` lacks room or memory for shows in out->failed. */
+/* Appends value `i` in canonical form: no white space, members sorted by their decoded names (bytes), numbers as
+ * exact decimals (digits without leading or trailing zeros, exponent; "1.0", "1" and "10e-1" are one; never through a
+ * double), strings in their shortest escaping and otherwise untouched. `skip` (may be NULL) says which member names
+ * of the top object are left out. Values with the flag JSON_ODD are written by the same rules, unambiguously: lone
+ * surrogates stay escapes, and a number whose exponent is beyond +-10^17 keeps its spelling. What `out` lacks room or
+ * memory for shows in out->failed. */
 void json_canonical(const struct json *doc, uint32_t i, bool (*skip)(struct view name, void *arg), void *arg,
                     struct buf *out);
 

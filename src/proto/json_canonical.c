@@ -1,6 +1,6 @@
-/* One spelling for all texts that mean the same. Objects are written in the order of their members' names: while an object is open its
- * names stand sorted on one shared pile, and a frame says where they begin. Nothing recurses; sorting is O(n log n) at worst, since
- * a peer chooses the names. */
+/* One spelling for all texts that mean the same. Objects are written in the order of their members' names: while an
+ * object is open its names stand sorted on one shared pile, and a frame says where they begin. Nothing recurses;
+ * sorting is O(n log n) at worst, since a peer chooses the names. */
 #include "base/heap.h"
 #include "base/text.h"
 #include "proto/json_parts.h"
@@ -79,7 +79,8 @@ static void write_string(struct writer *w, uint32_t i)
     buf_took(w->out, len);
 }
 
-/* A number whose exponent is beyond all use keeps its spelling: no other value has that one, and no arithmetic can overflow. */
+/* A number whose exponent is beyond all use keeps its spelling: no other value has that one, and no arithmetic can
+ * overflow. */
 static void write_number(struct writer *w, uint32_t i)
 {
     struct view raw = json_raw(w->doc, i);

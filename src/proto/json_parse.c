@@ -1,8 +1,9 @@
-/* Text to tape in one pass, without recursion: open containers stand on a small stack of token numbers. Long strings are looked at
- * sixteen bytes at a time; only bytes that are not plain ASCII are looked at one by one (RFC 8259, RFC 3629 for UTF-8).
+/* Text to tape in one pass, without recursion: open containers stand on a small stack of token numbers. Long strings
+ * are looked at sixteen bytes at a time; only bytes that are not plain ASCII are looked at one by one (RFC 8259, RFC
+ * 3629 for UTF-8).
  *
- * Duplicate names are looked for when an object ends: pair by pair in small ones, with a hash of names in large ones. The hash has a
- * random seed, since a peer chooses the names. */
+ * Duplicate names are looked for when an object ends: pair by pair in small ones, with a hash of names in large ones.
+ * The hash has a random seed, since a peer chooses the names. */
 #define XXH_INLINE_ALL
 #include <xxhash.h> /* before base/compiler.h, as base/key.c tells */
 

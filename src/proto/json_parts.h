@@ -1,11 +1,11 @@
-/* What the parser, the accessors and the canonical form of JSON share. Everything here reads tokens of a parsed tape, so that the text
- * is known to be well formed. */
+/* What the parser, the accessors and the canonical form of JSON share. Everything here reads tokens of a parsed tape,
+ * so that the text is known to be well formed. */
 #pragma once
 
 #include "proto/json.h"
 
-/* The code point after a backslash at *at (two escapes when they are a surrogate pair); moves *at behind it. A surrogate that
- * stands alone is returned as it is. */
+/* The code point after a backslash at *at (two escapes when they are a surrogate pair); moves *at behind it. A
+ * surrogate that stands alone is returned as it is. */
 uint32_t json_unescape(const char **at, const char *end);
 /* UTF-8 of `code` (surrogates as if they were characters); returns its length, at most 4. */
 unsigned json_utf8(uint32_t code, char *to);

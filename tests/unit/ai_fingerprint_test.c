@@ -237,8 +237,8 @@ static void test_scopes(void **state)
 
 static void test_semantic(void **state)
 {
-    /* Proves that a partition is all but the last user message: its text does not matter, anything else does; and what stands in for the
-     * text is in the canonical key. */
+    /* Proves that a partition is all but the last user message: its text does not matter, anything else does; and
+     * what stands in for the text is in the canonical key. */
     struct fingerprint_context partition = base_context(), canonical = base_context();
     char one[KEY_MAX], other[KEY_MAX];
 

@@ -94,7 +94,8 @@ static void test_regions(void **state)
 
 static void test_content(void **state)
 {
-    /* Proves what may be in a request, each rule alone, and that an interface whose content cannot be seen is refused by such rules. */
+    /* Proves what may be in a request, each rule alone, and that an interface whose content cannot be seen is refused
+     * by such rules. */
     struct ai_rules rules = { .no_tools = true };
     static const struct view forbidden[] = { { "logit_bias", 10 }, { "x y", 3 } };
 
@@ -206,8 +207,8 @@ static void assert_applied(const struct ai_rules *const *levels, size_t count, e
 
 static void test_apply(void **state)
 {
-    /* Proves that forced members are set in place or added, the first level deciding; that a limit is added only where none is said; and
-     * that all other bytes stay. */
+    /* Proves that forced members are set in place or added, the first level deciding; that a limit is added only
+     * where none is said; and that all other bytes stay. */
     static const struct ai_forced by_key[] = { { { "temperature", 11 }, { "0", 1 } } };
     static const struct ai_forced by_tenant[] = { { { "temperature", 11 }, { "1", 1 } },
                                                   { { "service_tier", 12 }, { "\"flex\"", 6 } } };

@@ -35,7 +35,8 @@ static void assert_canonical(const char *text, const char *expected)
 
 static void test_accepted(void **state)
 {
-    /* Proves that all of RFC 8259's grammar is read: white space, every kind of value, every escape, UTF-8 up to its last character. */
+    /* Proves that all of RFC 8259's grammar is read: white space, every kind of value, every escape, UTF-8 up to its
+     * last character. */
     static const char *const good[] = {
         "[]",
         "{}",
@@ -494,7 +495,8 @@ static bool skip_b(struct view name, void *arg)
 
 static void test_canonical_rules(void **state)
 {
-    /* Proves that only the top object's members are left out, by the value of their name, and that a value can be replaced. */
+    /* Proves that only the top object's members are left out, by the value of their name, and that a value can be
+     * replaced. */
     struct json doc = { 0 };
     struct buf out = buf_make(1000);
     unsigned asked = 0;
