@@ -153,6 +153,7 @@ static int put_result_images(struct translation *t, uint32_t block, unsigned n)
 static uint32_t only_text(const struct json *in, uint32_t content)
 {
     uint32_t text = 0;
+    bool seen = false;
 
     for (uint32_t i = json_first(in, content); i < json_end(in, content); i = json_after(in, i)) {
         uint32_t inside = part_get(in, i, VIEW("content"));
@@ -162,8 +163,9 @@ static uint32_t only_text(const struct json *in, uint32_t content)
                 if (!part_is(in, k, VIEW("text")))
                     return 0;
         } else if (!part_is(in, i, VIEW("tool_result"))) {
-            if (text || !part_is(in, i, VIEW("text")))
+            if (seen || !part_is(in, i, VIEW("text")))
                 return 0;
+            seen = true;
             text = part_get(in, i, VIEW("text"));
         }
     }

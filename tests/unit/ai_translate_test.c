@@ -193,84 +193,83 @@ static void test_messages_requests(void **state)
     check_requests(AI_MESSAGES, pairs, ARRAY_LEN(pairs));
 }
 
+static const struct {
+    enum ai_endpoint from;
+    const char *in, *member;
+} refused[] = {
+    { AI_CHAT, "[]", "the body" },
+    { AI_CHAT, "{}", "messages" },
+    { AI_CHAT, "{'messages':'SECRET'}", "messages" },
+    { AI_CHAT, "{'messages':[]}", "messages" },
+    { AI_CHAT, "{'messages':[{'role':'system','content':'SECRET'}]}", "messages" },
+    { AI_CHAT, "{'messages':[7]}", "messages[0].role" },
+    { AI_CHAT, "{'messages':[{'role':'SECRET','content':'x'}]}", "messages[0].role" },
+    { AI_CHAT, "{'messages':[{'role':'user','content':7}]}", "messages[0].content" },
+    { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'input_audio'}]}]}", "messages[0].content" },
+    { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'image_url','image_url':{'url':'ftp://SECRET'}}]}]}",
+      "messages[0].content" },
+    { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'image_url','image_url':'x'}]}]}",
+      "messages[0].content" },
+    { AI_CHAT,
+      "{'messages':[{'role':'assistant','tool_calls':[{'id':'a','type':'function','function':{'name':'f','arguments':"
+      "'{SECRET'}}]}]}",
+      "messages[0].tool_calls" },
+    { AI_CHAT,
+      "{'messages':[{'role':'assistant','tool_calls':[{'id':'a','type':'function','function':{'name':'f','arguments':"
+      "'[1]'}}]}]}",
+      "messages[0].tool_calls" },
+    { AI_CHAT, "{'messages':[{'role':'tool','content':'x'}]}", "messages[0].tool_call_id" },
+    { AI_CHAT, "{" ASK ",'n':2}", "n:" },
+    { AI_CHAT, "{" ASK ",'logprobs':true}", "logprobs" },
+    { AI_CHAT, "{" ASK ",'top_logprobs':3}", "logprobs" },
+    { AI_CHAT, "{" ASK ",'logit_bias':{'1':2}}", "logit_bias" },
+    { AI_CHAT, "{" ASK ",'audio':{}}", "audio" },
+    { AI_CHAT, "{" ASK ",'modalities':['text','audio']}", "modalities" },
+    { AI_CHAT, "{" ASK ",'functions':[]}", "functions" },
+    { AI_CHAT, "{" ASK ",'max_tokens':0}", "max_tokens" },
+    { AI_CHAT, "{" ASK ",'max_tokens':'SECRET'}", "max_tokens" },
+    { AI_CHAT, "{" ASK ",'temperature':'SECRET'}", "temperature" },
+    { AI_CHAT, "{" ASK ",'stop':7}", "stop" },
+    { AI_CHAT, "{" ASK ",'tools':[{'type':'custom'}]}", "tools[0]" },
+    { AI_CHAT, "{" ASK ",'tool_choice':'required'}", "tool_choice" },
+    { AI_CHAT, "{" ASK ",'tool_choice':'SECRET'}", "tool_choice" },
+    { AI_CHAT, "{" ASK ",'response_format':{'type':'grammar'}}", "response_format" },
+    { AI_CHAT,
+      "{" ASK ",'response_format':{'type':'json_schema','json_schema':{'name':'a','schema':{'type':'array'}}}}",
+      "response_format" },
+    { AI_MESSAGES, "{'max_tokens':5}", "messages" },
+    { AI_MESSAGES, "{" ASK "}", "max_tokens" },
+    { AI_MESSAGES, "{" ASK ",'max_tokens':5,'system':7}", "system" },
+    { AI_MESSAGES, "{'messages':[{'role':'system','content':'x'}],'max_tokens':5}", "messages[0].role" },
+    { AI_MESSAGES, "{'messages':[{'role':'user'}],'max_tokens':5}", "messages[0].content" },
+    { AI_MESSAGES, "{'messages':[{'role':'user','content':[{'type':'search_result'}]}],'max_tokens':5}",
+      "messages[0].content" },
+    { AI_MESSAGES,
+      "{'messages':[{'role':'user','content':[{'type':'image','source':{'type':'file'}}]}],'max_tokens':5}",
+      "messages[0].content" },
+    { AI_MESSAGES, "{'messages':[{'role':'user','content':[{'type':'tool_result'}]}],'max_tokens':5}", "messages[0]" },
+    { AI_MESSAGES, "{'messages':[{'role':'assistant','content':[{'type':'server_tool_use'}]}],'max_tokens':5}",
+      "messages[0].content" },
+    { AI_MESSAGES, "{" ASK ",'max_tokens':5,'tools':[{'type':'web_search_20250305','name':'web_search'}]}",
+      "tools[0]" },
+    { AI_MESSAGES, "{" ASK ",'max_tokens':5,'mcp_servers':[]}", "mcp_servers" },
+    { AI_MESSAGES, "{" ASK ",'max_tokens':5,'output_format':{'type':'x'}}", "output_config" },
+};
+
 static void test_refused(void **state)
 {
     /* Proves that what cannot be said is refused by the name of its member, without a word of its value. */
-    static const struct {
-        enum ai_endpoint from;
-        const char *in, *member;
-    } cases[] = {
-        { AI_CHAT, "[]", "the body" },
-        { AI_CHAT, "{}", "messages" },
-        { AI_CHAT, "{'messages':'SECRET'}", "messages" },
-        { AI_CHAT, "{'messages':[]}", "messages" },
-        { AI_CHAT, "{'messages':[{'role':'system','content':'SECRET'}]}", "messages" },
-        { AI_CHAT, "{'messages':[7]}", "messages[0].role" },
-        { AI_CHAT, "{'messages':[{'role':'SECRET','content':'x'}]}", "messages[0].role" },
-        { AI_CHAT, "{'messages':[{'role':'user','content':7}]}", "messages[0].content" },
-        { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'input_audio'}]}]}", "messages[0].content" },
-        { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'image_url','image_url':{'url':'ftp://SECRET'}}]}]}",
-          "messages[0].content" },
-        { AI_CHAT, "{'messages':[{'role':'user','content':[{'type':'image_url','image_url':'x'}]}]}",
-          "messages[0].content" },
-        { AI_CHAT,
-          "{'messages':[{'role':'assistant','tool_calls':[{'id':'a','type':'function','function':{'name':'f','arguments':"
-          "'{SECRET'}}]}]}",
-          "messages[0].tool_calls" },
-        { AI_CHAT,
-          "{'messages':[{'role':'assistant','tool_calls':[{'id':'a','type':'function','function':{'name':'f','arguments':"
-          "'[1]'}}]}]}",
-          "messages[0].tool_calls" },
-        { AI_CHAT, "{'messages':[{'role':'tool','content':'x'}]}", "messages[0].tool_call_id" },
-        { AI_CHAT, "{" ASK ",'n':2}", "n:" },
-        { AI_CHAT, "{" ASK ",'logprobs':true}", "logprobs" },
-        { AI_CHAT, "{" ASK ",'top_logprobs':3}", "logprobs" },
-        { AI_CHAT, "{" ASK ",'logit_bias':{'1':2}}", "logit_bias" },
-        { AI_CHAT, "{" ASK ",'audio':{}}", "audio" },
-        { AI_CHAT, "{" ASK ",'modalities':['text','audio']}", "modalities" },
-        { AI_CHAT, "{" ASK ",'functions':[]}", "functions" },
-        { AI_CHAT, "{" ASK ",'max_tokens':0}", "max_tokens" },
-        { AI_CHAT, "{" ASK ",'max_tokens':'SECRET'}", "max_tokens" },
-        { AI_CHAT, "{" ASK ",'temperature':'SECRET'}", "temperature" },
-        { AI_CHAT, "{" ASK ",'stop':7}", "stop" },
-        { AI_CHAT, "{" ASK ",'tools':[{'type':'custom'}]}", "tools[0]" },
-        { AI_CHAT, "{" ASK ",'tool_choice':'required'}", "tool_choice" },
-        { AI_CHAT, "{" ASK ",'tool_choice':'SECRET'}", "tool_choice" },
-        { AI_CHAT, "{" ASK ",'response_format':{'type':'grammar'}}", "response_format" },
-        { AI_CHAT,
-          "{" ASK ",'response_format':{'type':'json_schema','json_schema':{'name':'a','schema':{'type':'array'}}}}",
-          "response_format" },
-        { AI_MESSAGES, "{'max_tokens':5}", "messages" },
-        { AI_MESSAGES, "{" ASK "}", "max_tokens" },
-        { AI_MESSAGES, "{" ASK ",'max_tokens':5,'system':7}", "system" },
-        { AI_MESSAGES, "{'messages':[{'role':'system','content':'x'}],'max_tokens':5}", "messages[0].role" },
-        { AI_MESSAGES, "{'messages':[{'role':'user'}],'max_tokens':5}", "messages[0].content" },
-        { AI_MESSAGES, "{'messages':[{'role':'user','content':[{'type':'search_result'}]}],'max_tokens':5}",
-          "messages[0].content" },
-        { AI_MESSAGES,
-          "{'messages':[{'role':'user','content':[{'type':'image','source':{'type':'file'}}]}],'max_tokens':5}",
-          "messages[0].content" },
-        { AI_MESSAGES, "{'messages':[{'role':'user','content':[{'type':'tool_result'}]}],'max_tokens':5}",
-          "messages[0]" },
-        { AI_MESSAGES, "{'messages':[{'role':'assistant','content':[{'type':'server_tool_use'}]}],'max_tokens':5}",
-          "messages[0].content" },
-        { AI_MESSAGES, "{" ASK ",'max_tokens':5,'tools':[{'type':'web_search_20250305','name':'web_search'}]}",
-          "tools[0]" },
-        { AI_MESSAGES, "{" ASK ",'max_tokens':5,'mcp_servers':[]}", "mcp_servers" },
-        { AI_MESSAGES, "{" ASK ",'max_tokens':5,'output_format':{'type':'x'}}", "output_config" },
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         struct buf out = buf_make(TEXT_MAX);
         char memory[256];
         struct text reason = TEXT_ON(memory);
-        int r = request(cases[i].from, cases[i].in, &out, &reason);
+        int r = request(refused[i].from, refused[i].in, &out, &reason);
 
-        if (r != -EINVAL || !view_starts_with(text_view(&reason), view_str(cases[i].member)))
-            print_message("%s: %d %.*s\n", cases[i].in, r, VIEW_ARG(text_view(&reason)));
+        if (r != -EINVAL || !view_starts_with(text_view(&reason), view_str(refused[i].member)))
+            print_message("%s: %d %.*s\n", refused[i].in, r, VIEW_ARG(text_view(&reason)));
         assert_int_equal(r, -EINVAL);
-        assert_true(view_starts_with(text_view(&reason), view_str(cases[i].member)));
+        assert_true(view_starts_with(text_view(&reason), view_str(refused[i].member)));
         assert_null(memmem(reason.ptr, reason.len, "SECRET", 6));
         buf_free(&out);
     }
