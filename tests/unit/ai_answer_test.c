@@ -3,6 +3,7 @@
 
 #include "ai/answer.h"
 #include "ai/watch.h"
+#include "base/heap.h"
 #include "proto/json.h"
 
 #include <errno.h>
@@ -286,11 +287,33 @@ static void test_not_told(void **state)
     buf_free(&out);
 }
 
+static void test_no_memory(void **state)
+{
+    /* Proves that whichever allocation fails, the answer is -ENOMEM or right, and nothing leaks. */
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(answers); i++)
+        for (unsigned long nth = 1, left = 0; left == 0; nth++) {
+            struct buf plain = buf_make(ANSWER_MAX), stream = buf_make(ANSWER_MAX);
+            int error;
+
+            heap_fault(nth, 0);
+            error = ai_answer_assemble(answers[i].endpoint, view_str(answers[i].stream), &plain);
+            assert_true(error == 0 || error == -ENOMEM);
+            error = ai_answer_stream(answers[i].endpoint, view_str(answers[i].plain), true, &stream);
+            assert_true(error == 0 || error == -ENOMEM);
+            left = heap_fault_left();
+            heap_fault(0, 0);
+            buf_free(&plain);
+            buf_free(&stream);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_assemble),   cmocka_unit_test(test_assemble_details), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_round_trip), cmocka_unit_test(test_streams),          cmocka_unit_test(test_not_told),
+        cmocka_unit_test(test_no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
