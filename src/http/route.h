@@ -2,6 +2,7 @@
  * when the last request and fill that use it have gone. */
 #pragma once
 
+#include "base/glob.h"
 #include "base/option.h"
 #include "cache/fill.h"
 #include "cache/service.h"
@@ -69,7 +70,6 @@ struct http_config {
 const struct route *route_find(const struct http_config *config, struct view authority, struct view path);
 /* Puts the most specific first: longer literal text before the first `*` of the path, then those that name a host. */
 void routes_sort(struct route *routes, size_t count);
-bool glob_match(struct view pattern, struct view text);
 
 struct http_config *http_config_ref(struct http_config *config);
 void http_config_unref(struct http_config *config);
