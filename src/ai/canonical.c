@@ -251,15 +251,25 @@ static void put_core(struct buf *out, const struct head *h, size_t i, bool fold_
     buf_put(out, word_lower(w));
 }
 
+/* Does the last sentence begin as a question? Then its mark says nothing more. */
+static bool is_question(const struct head *h)
+{
+    size_t first = h->to - 1;
+
+    while (first > h->from && !h->words[first].begins)
+        first--;
+    return (head_classes(h, first) & W_QUESTION) ||
+           head_is_one_of(
+               head_lower(h, first),
+               "what's who's where's how's when's why's isn't aren't don't doesn't didn't can't won't wasn't "
+               "weren't hasn't haven't couldn't shouldn't wouldn't what're what'll");
+}
+
 /* What is left of the punctuation behind the last word. */
 static struct view final_marks(const struct head *h, const struct word *w)
 {
     struct view tail = w->tail;
-    bool question =
-        h->request || (h->english && (head_classes(h, h->from) & W_QUESTION)) ||
-        (h->english && head_is_one_of(head_lower(h, h->from),
-                                      "what's who's where's how's when's why's isn't aren't don't doesn't didn't can't "
-                                      "won't wasn't weren't hasn't haven't couldn't shouldn't wouldn't"));
+    bool question = h->request || (h->english && is_question(h));
 
     if (w->kind == WORD_SIGN ||
         (w->core.len == 1 && w->kind != WORD_NUMBER && memchr(tail.ptr, '?', tail.len) && !question))

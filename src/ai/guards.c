@@ -127,7 +127,7 @@ static bool push_number(struct profile *p, const struct word *w, const struct wo
 
 static void count_language(struct profile *p, uint32_t classes)
 {
-    p->languages[0] += (classes & (W_ENGLISH | W_FUNCTION)) != 0;
+    p->languages[0] += (classes & (W_GERMAN - 1) & ~(uint32_t)W_ENTITY) != 0;
     for (unsigned i = 0; i < 6; i++)
         p->languages[i + 1] += (classes & ((uint32_t)W_GERMAN << i)) != 0;
 }
@@ -248,7 +248,7 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
         push(&p->identifiers, hash64(w->core));
     if (w->core.len == 1 && w->capital && !w->begins && !view_eq(w->core, VIEW("I")))
         push(&p->identifiers, hash64(w->core));
-    if (negation || (classes & (W_FUNCTION | W_QUESTION)))
+    if (negation || (classes & (W_FUNCTION | W_QUESTION)) || (unit && (base->classes & W_UNIT)))
         return;
     push_marked(p, before, hash64(stem));
     if (!((classes | base->classes) & W_LIGHT) ||
@@ -322,7 +322,7 @@ static bool profile_of(struct view text, struct profile *p)
         else if (!number && !(w->kind == WORD_SIGN &&
                               (view_starts_with(w->core, VIEW("\xe2\x80")) || memchr(".,!?", w->core.ptr[0], 4))))
             push(&p->identifiers, hash64(w->core));
-        if (w->kind == WORD_NUMBER || w->kind == WORD_NAMED || w->kind == WORD_QUOTED)
+        if (!number && (w->kind == WORD_NUMBER || w->kind == WORD_NAMED || w->kind == WORD_QUOTED))
             push(&p->content, hash64(w->core));
     }
     p->form = count > 0 && words_about_form(words, (size_t)count);

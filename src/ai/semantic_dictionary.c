@@ -22,7 +22,7 @@ static const struct {
     { W_FUNCTION,
       "a an i am be been being to in on at by from as or but if then than so will shall may might must me him her "
       "us them its his our their he she about into onto had having done doing not whom while because also just "
-      "some any get got up out off over under it's i'm please" },
+      "some any get got up out off over under" },
     { W_QUESTION,
       "what how why who which where when whose whom is are am was were do does did has have can could should would "
       "will may might shall" },
@@ -45,11 +45,11 @@ static const struct {
       "python java javascript typescript ruby perl rust golang kotlin scala haskell php lua julia bash powershell sql "
       "function script program method class array variable" },
     { W_LIGHT,
-      "way ways step steps possible tip tips method meaning mean go use used using work works working process "
+      "explain tell give show want way ways step steps possible tip tips method meaning mean go use used using work works working process "
       "current please thanks hello hey hi kindly thank pls like number information exactly actually really simply basically "
       "currently essentially best look happen happens able" },
     { W_NAME,
-      "polish turkey may march august nice reading us will mark bill rose june april hope grace jack bob frank art pat "
+      "rock polish turkey may march august nice reading us will mark bill rose june april hope grace jack bob frank art pat "
       "sue drew rob nick dick ray dawn joy faith penny ruby amber ivy lily daisy iris jasmine violet olive pearl ginger "
       "basil chase chuck cliff dale dean earl gene glen grant guy hank harry heath hunter josh lance miles norm pierce "
       "rich rusty skip stone sandy stew victor wade ward warren woody young king cook baker brown black white green "
@@ -109,7 +109,7 @@ static const struct {
     { W_PERSON,
       "i me you he she they we us them him her myself yourself himself herself themselves ourselves someone" },
     { W_QUANTIFIER,
-      "all every each any some both most only single first last always sometimes never once twice many few several "
+      "little all every each any some both most only single first last always sometimes never once twice many few several "
       "multiple each everything anything something everyone anyone someone half whole entire another other next "
       "previous oldest newest latest earliest again largest smallest same different" },
     { W_ENTITY,
