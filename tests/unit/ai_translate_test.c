@@ -278,18 +278,20 @@ static void test_refused(void **state)
 static void test_there_and_back(void **state)
 {
     /* Proves that a request of the common subset, said in chat and said again in messages, means what it meant. */
-    static const char *const cases[] = {
-        "{" ASKED "}",
-        "{'model':'m','max_tokens':9,'system':'s','messages':[{'role':'user','content':[{'type':'text','text':'a'},"
-        "{'type':'image','source':{'type':'base64','media_type':'image/png','data':'iVBO'}},{'type':'image','source':"
-        "{'type':'url','url':'https://a.example/b'}}]},{'role':'assistant','content':[{'type':'text','text':'b'},"
-        "{'type':'tool_use','id':'toolu_1','name':'w','input':{'x':[1,2.50,{'y':null}]}}]},{'role':'user','content':["
-        "{'type':'tool_result','tool_use_id':'toolu_1','content':'c'},{'type':'text','text':'d'}]}],'temperature':0.25,"
-        "'top_p':0.5,'stop_sequences':['x','y'],'stream':true,'metadata':{'user_id':'u'},'tools':[{'name':'w','description':'d',"
-        "'input_schema':{'type':'object','properties':{}}}],'tool_choice':{'type':'tool','name':'w',"
-        "'disable_parallel_tool_use':true}}",
-        "{'model':'m','max_tokens':30000,'messages':[{'role':'user','content':[{'type':'text','text':'a'}]}],'thinking':"
-        "{'type':'enabled','budget_tokens':16384}}",
+    static const struct {
+        const char *request;
+    } cases[] = {
+        { "{" ASKED "}" },
+        { "{'model':'m','max_tokens':9,'system':'s','messages':[{'role':'user','content':[{'type':'text','text':'a'},"
+          "{'type':'image','source':{'type':'base64','media_type':'image/png','data':'iVBO'}},{'type':'image','source':"
+          "{'type':'url','url':'https://a.example/b'}}]},{'role':'assistant','content':[{'type':'text','text':'b'},"
+          "{'type':'tool_use','id':'toolu_1','name':'w','input':{'x':[1,2.50,{'y':null}]}}]},{'role':'user','content':["
+          "{'type':'tool_result','tool_use_id':'toolu_1','content':'c'},{'type':'text','text':'d'}]}],'temperature':0.25,"
+          "'top_p':0.5,'stop_sequences':['x','y'],'stream':true,'metadata':{'user_id':'u'},'tools':[{'name':'w','description':'d',"
+          "'input_schema':{'type':'object','properties':{}}}],'tool_choice':{'type':'tool','name':'w',"
+          "'disable_parallel_tool_use':true}}" },
+        { "{'model':'m','max_tokens':30000,'messages':[{'role':'user','content':[{'type':'text','text':'a'}]}],'thinking':"
+          "{'type':'enabled','budget_tokens':16384}}" },
     };
 
     (void)state;
@@ -299,10 +301,10 @@ static void test_there_and_back(void **state)
         struct text reason = TEXT_ON(memory);
         struct json doc = { 0 };
 
-        assert_int_equal(request(AI_MESSAGES, cases[i], &chat, &reason), 0);
+        assert_int_equal(request(AI_MESSAGES, cases[i].request, &chat, &reason), 0);
         parse_view(&doc, buf_view(&chat));
         assert_int_equal(translate_request(AI_CHAT, AI_MESSAGES, &doc, VIEW("m"), 1, &back, &reason), 0);
-        assert_same(buf_view(&back), cases[i]);
+        assert_same(buf_view(&back), cases[i].request);
         json_free(&doc);
         buf_free(&chat);
         buf_free(&back);
