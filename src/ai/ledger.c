@@ -244,8 +244,8 @@ static void tick(struct task *task)
         l->filling = NULL;
     }
     forget(l->ledger, loop_wall_ms(task->loop));
-    if (l->batches || atomic_load(&l->ledger->forget_ms) == 0)
-        timer_set(&l->timer, TICK_MS);
+    /* With nothing to write there is still what grows old. */
+    timer_set(&l->timer, l->batches || atomic_load(&l->ledger->forgetting) ? TICK_MS : FORGET_EVERY_MS);
 }
 
 static void begin(struct ledger_loop *l, struct loop *loop)
@@ -309,7 +309,7 @@ void ledger_write(struct ledger *ledger, struct loop *loop, const struct ledger_
     batch->rows.count++;
     batch->money += row->cost > 0;
     batch->cost += row->cost;
-    if (!l->timer.expires_ms)
+    if (l->timer.expires_ms == 0 || l->timer.expires_ms > loop_now_ms(loop) + TICK_MS)
         timer_set(&l->timer, TICK_MS);
 }
 

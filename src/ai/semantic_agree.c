@@ -112,6 +112,7 @@ bool semantic_agree(struct view answer_a, struct view answer_b)
 {
     struct answer a not_zeroed, b not_zeroed;
     const struct answer *shorter, *longer;
+    unsigned numbers, words;
 
     if (view_eq(answer_a, answer_b))
         return true;
@@ -119,18 +120,22 @@ bool semantic_agree(struct view answer_a, struct view answer_b)
     read_answer(answer_b, &b);
     if (a.all == 0 || b.all == 0)
         return false;
-    shorter = a.all <= b.all ? &a : &b;
-    longer = a.all <= b.all ? &b : &a;
+    shorter =
+        a.all < b.all || (a.all == b.all && a.word_count + a.number_count > b.word_count + b.number_count) ? &a : &b;
+    longer = shorter == &a ? &b : &a;
+    /* Of two answers of one length, each must have what the other has. */
+    numbers = a.all == b.all ? MAX(a.number_count, b.number_count) : shorter->number_count;
+    words = a.all == b.all ? MAX(a.word_count, b.word_count) : shorter->word_count;
     if ((a.verdict || b.verdict) && a.verdict != b.verdict)
         return false;
-    if (common(a.numbers, a.number_count, b.numbers, b.number_count) < shorter->number_count)
+    if (common(a.numbers, a.number_count, b.numbers, b.number_count) < numbers)
         return false;
     if (longer->all <= SHORT_WORDS && a.negations != b.negations)
         return false;
-    if (shorter->word_count == 0)
+    if (MIN(a.word_count, b.word_count) == 0)
         return a.word_count == b.word_count && a.negations == b.negations;
     /* A short answer inside of a long one ("Paris." and "The capital of France is Paris.") agrees when nothing of it is missing. */
     if (shorter->all <= 3)
-        return common(a.words, a.word_count, b.words, b.word_count) == shorter->word_count;
+        return common(a.words, a.word_count, b.words, b.word_count) == words;
     return 4 * common(a.words, a.word_count, b.words, b.word_count) >= a.word_count + b.word_count;
 }

@@ -196,6 +196,8 @@ static size_t take_chunk(struct view text, size_t at, struct word *w)
 
     while (at + lead < text.len && (text.ptr[at + lead] == '(' || text.ptr[at + lead] == '['))
         lead++;
+    if (at + lead == text.len || is_space(text.ptr[at + lead]))
+        lead = 0; /* nothing behind it: a sign */
     end = at + lead;
     while (end < text.len && !is_space(text.ptr[end])) {
         size_t open = span_opener(text, end, end == at + lead, &close);

@@ -1,8 +1,8 @@
 /* BERT's tokenizer: text is normalised (controls out, accents and case folded, Han characters apart), cut at white space and punctuation, and
  * each word is spelled with the longest pieces of a vocabulary. Built once, read-only afterwards: any thread.
  *
- * Differs from the reference in three things: text that looks like a special token ("[SEP]") is only text; case and accents are
- * folded in Latin, Greek, Cyrillic, Armenian and Hangul (wordpiece_fold.c); unassigned code points are kept. */
+ * Differs from the reference in two things: text that looks like a special token ("[SEP]") is only text; case and accents are folded in the
+ * basic plane only, and unassigned code points are kept. */
 #pragma once
 
 #include "base/text.h"

@@ -3,14 +3,17 @@
 #include "main/compile.h"
 
 #include "base/heap.h"
+#include "main/compile_ai.h"
 
 #include <errno.h>
 
 struct compiled {
     struct http_config config;
     struct site site;
-    struct upstream **upstreams;
+    struct upstream **upstreams; /* of the site, then of its AI providers */
     unsigned upstream_count;
+    struct ai_config *ai;
+    const struct service *ai_service;
     struct loop *const *loops;
     unsigned loop_count;
     char *texts;             /* via_line, cache_status_name */
@@ -27,6 +30,9 @@ static int64_t unset_or(uint64_t value, int64_t otherwise)
 {
     return value == OPTION_UNSET ? otherwise : (int64_t)MIN(value, (uint64_t)INT64_MAX);
 }
+
+/* An answer of a model, in bytes, that is worth keeping. */
+#define COMPILE_AI_ANSWER_MAX ((uint64_t)1024 * 1024)
 
 /* ---- upstreams ---- */
 
@@ -138,11 +144,16 @@ static int make_upstream(struct compiled *c, const struct site_upstream *from, s
 
 static int make_upstreams(struct compiled *c, struct text *reason)
 {
-    c->upstreams = heap_zalloc((c->site.upstreams.count + 1) * sizeof(*c->upstreams));
+    size_t plain = c->site.upstreams.count, all = plain + c->site.ai.providers.count;
+
+    c->upstreams = heap_zalloc((all + 1) * sizeof(*c->upstreams));
     if (!c->upstreams)
         return -ENOMEM;
-    for (; c->upstream_count < c->site.upstreams.count; c->upstream_count++) {
-        int r = make_upstream(c, &c->site.upstreams.items[c->upstream_count], &c->upstreams[c->upstream_count], reason);
+    for (; c->upstream_count < all; c->upstream_count++) {
+        unsigned i = c->upstream_count;
+        const struct site_upstream *from =
+            i < plain ? &c->site.upstreams.items[i] : &c->site.ai.providers.items[i - plain].upstream;
+        int r = make_upstream(c, from, &c->upstreams[i], reason);
 
         if (r < 0)
             return r;
@@ -208,7 +219,24 @@ static struct hop hop_to(const struct compiled *c, size_t index)
     };
 }
 
-static void compile_route(struct compiled *c, const struct site_route *from, struct http_stats *stats, struct route *to)
+/* Answers to prompts: fresh for as long as their source says, on every rung the route allows. */
+static int compile_service(struct compiled *c, const struct site_route *from, struct route *to)
+{
+    struct ai_route *route = compile_ai_route(&c->site, c->ai, from);
+
+    if (!route)
+        return -ENOMEM;
+    compile_cache(&c->site, from, &route->cache);
+    route->cache.max_object = route->cache.memory_max = MIN(c->site.memory.max_object, COMPILE_AI_ANSWER_MAX);
+    route->cache.freshness.ttl_max_ms = -1;
+    route->cache.strip_tags = true;
+    to->service = c->ai_service;
+    to->service_route = route;
+    to->body_limit = from->ai.body_limit;
+    return 0;
+}
+
+static int compile_route(struct compiled *c, const struct site_route *from, struct http_stats *stats, struct route *to)
 {
     *to = (struct route){
         .name = from->name.len ? from->name : from->match,
@@ -216,7 +244,7 @@ static void compile_route(struct compiled *c, const struct site_route *from, str
         .match_path = from->match_path,
         .hosts = from->hosts.items,
         .host_count = from->hosts.count,
-        .to = hop_to(c, from->upstream_index),
+        .to = from->ai.present ? (struct hop){ 0 } : hop_to(c, from->upstream_index),
         .fallback = from->fallback.len ? hop_to(c, from->fallback_index) : (struct hop){ 0 },
         .body_limit = from->body_limit == OPTION_UNSET ? c->site.limits.body : from->body_limit,
         .forwarding = from->forwarded == FORWARDED_NONE       ? FORWARDING_NONE
@@ -230,6 +258,7 @@ static void compile_route(struct compiled *c, const struct site_route *from, str
     };
     to->stats = http_stats_route(stats, to->name);
     compile_cache(&c->site, from, &to->cache);
+    return from->ai.present ? compile_service(c, from, to) : 0;
 }
 
 static int compile_routes(struct compiled *c, struct http_stats *stats)
@@ -239,8 +268,13 @@ static int compile_routes(struct compiled *c, struct http_stats *stats)
     config->routes = heap_array(c->site.routes.count + 1, sizeof(*config->routes));
     if (!config->routes)
         return -ENOMEM;
-    for (; config->route_count < c->site.routes.count; config->route_count++)
-        compile_route(c, &c->site.routes.items[config->route_count], stats, &config->routes[config->route_count]);
+    for (; config->route_count < c->site.routes.count; config->route_count++) {
+        size_t i = config->route_count;
+        int r = compile_route(c, &c->site.routes.items[i], stats, &config->routes[i]);
+
+        if (r < 0)
+            return r;
+    }
     routes_sort(config->routes, config->route_count);
     return 0;
 }
@@ -338,8 +372,8 @@ static void destroy(struct http_config *config)
     loop_post(c->loops[0], &c->farewell);
 }
 
-int compile_site(struct site *site, struct http_stats *stats, struct loop *const *loops, unsigned loop_count,
-                 struct http_config **ret, struct text *reason)
+int compile_site(struct site *site, struct http_stats *stats, const struct service *ai, struct loop *const *loops,
+                 unsigned loop_count, struct http_config **ret, struct text *reason)
 {
     struct compiled *c = heap_zalloc(sizeof(*c));
     int r;
@@ -357,7 +391,10 @@ int compile_site(struct site *site, struct http_stats *stats, struct loop *const
     c->config.purgers = c->site.purge.allow;
     c->config.purge_method = c->site.purge.method;
     compile_limits(&c->site.limits, &c->config.limits);
+    c->ai_service = ai;
     r = make_upstreams(c, reason);
+    if (r == 0)
+        r = compile_ai(&c->site, c->upstreams + c->site.upstreams.count, &c->config.keep, &c->ai, reason);
     if (r == 0)
         r = compile_routes(c, stats);
     if (r == 0)
@@ -370,6 +407,11 @@ int compile_site(struct site *site, struct http_stats *stats, struct loop *const
         upstream_start(c->upstreams[i], loops[0]);
     *ret = &c->config;
     return 0;
+}
+
+const struct ai_config *compiled_ai(const struct http_config *config)
+{
+    return compiled_of(config)->ai;
 }
 
 const struct site *compiled_site(const struct http_config *config)

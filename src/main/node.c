@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "main/compile.h"
+#include "main/gateway.h"
 #include "main/tiers.h"
 #include "main/watch.h"
 #include "net/dns.h"
@@ -25,6 +26,7 @@
 struct runtime {
     struct server server;
     struct tiers tiers;
+    struct gateway gateway;
     struct message tiers_order;
     struct watch watch;
     struct metrics *metrics;
@@ -98,6 +100,8 @@ static int make_tiers(struct runtime *node, const struct site *site)
     node->server.fill.window = 256 * 1024;
     if (r == 0)
         r = tiers_open(&node->tiers, &node->server, site, node->loops, node->loop_count);
+    if (r == 0)
+        r = gateway_open(&node->gateway, &node->server, site, node->loop_count);
     return r;
 }
 
@@ -273,6 +277,7 @@ static void order_stop_tiers(struct loop *loop, struct message *message)
 static void order_close_tiers(struct loop *loop, struct message *message)
 {
     (void)message;
+    gateway_close_loop(&the_node->gateway, loop);
     tiers_close_loop(&the_node->tiers, loop);
     order_done(loop);
 }
@@ -357,7 +362,12 @@ static void reload(struct runtime *node)
             log_error("%s was not loaded (%u mistakes): the node goes on with the old configuration", node->file,
                       report.count);
     } else {
-        r = compile_site(&site, node->server.stats, node->loops, node->loop_count, &config, &reason);
+        r = compile_site(&site, node->server.stats, ai_gateway_service(node->gateway.ai), node->loops, node->loop_count,
+                         &config, &reason);
+        if (r == 0 && !gateway_reload(&node->gateway, compiled_site(config), &reason)) {
+            http_config_unref(config);
+            r = -EINVAL;
+        }
         if (r < 0) {
             log_error("%s was not loaded: %s; the node goes on with the old configuration", node->file,
                       text_str(&reason));
@@ -418,6 +428,7 @@ static void node_free(struct runtime *node)
     if (node->tiers.server) {
         order_all_and_wait(node, order_stop_tiers);
         order_all_and_wait(node, order_close_tiers);
+        gateway_close(&node->gateway);
         tiers_close_state(&node->tiers);
     }
     /* A retired configuration visits the loops one after the other: let it arrive. */
@@ -457,7 +468,8 @@ static int start(struct runtime *node, struct site *site)
         site_free(site);
         return r;
     }
-    r = compile_site(site, node->server.stats, node->loops, node->loop_count, &config, &reason);
+    r = compile_site(site, node->server.stats, ai_gateway_service(node->gateway.ai), node->loops, node->loop_count,
+                     &config, &reason);
     if (r < 0) {
         log_error("cannot start: %s", reason.len ? text_str(&reason) : strerror(-r));
         return r;

@@ -89,7 +89,11 @@ static void check_route(struct site *site, size_t index, struct conf_report *rep
     struct text path = TEXT_ON(buffer);
 
     check_match(site, index, report);
-    if (!report->incomplete) {
+    route->ai.present = conf_line(report, route_path(&path, index, "ai")) != 0;
+    site->ai.present = site->ai.present || route->ai.present;
+    if (!report->incomplete && !route->ai.present) {
+        if (route->upstream.len == 0)
+            conf_complain(report, route_path(&path, index, ""), "\"upstream\" is missing");
         find_upstream(site, index, "upstream", route->upstream, &route->upstream_index, report);
         find_upstream(site, index, "fallback", route->fallback, &route->fallback_index, report);
     }
@@ -234,6 +238,7 @@ static void site_check(struct site *site, struct conf_report *report)
     check_tiers(site, report);
     for (size_t i = 0; i < site->routes.count; i++)
         check_route(site, i, report);
+    site_ai_check(site, report);
     if (site->routes.count == 0 && conf_line(report, "routes") && !report->incomplete)
         conf_complain(report, "routes", "at least one route is needed, as in { match: \"/*\", upstream: app }");
 }

@@ -20,5 +20,10 @@ extern const struct option site_disk_table[];
 extern const struct option site_shared_table[];
 extern const struct option site_state_table[];
 
+extern const struct option site_upstream_breaker_table[], site_upstream_keepalive_table[];
+extern const struct option site_ai_table[], site_ai_route_table[];
+
 /* Of one upstream, after loading: statuses, paths. */
 void site_upstream_check(const struct site_upstream *upstream, struct conf_report *report);
+/* Of all that is said about AI. */
+void site_ai_check(struct site *site, struct conf_report *report);

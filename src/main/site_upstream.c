@@ -30,7 +30,7 @@ const struct option site_tls_table[] = {
     { .name = NULL },
 };
 
-static const struct option keepalive_table[] = {
+const struct option site_upstream_keepalive_table[] = {
     { .name = "max_idle",
       .type = OPTION_INT,
       .offset = MEMBER(site_keepalive, max_idle),
@@ -62,7 +62,7 @@ static const struct option retry_budget_table[] = {
     { .name = NULL },
 };
 
-static const struct option breaker_table[] = {
+const struct option site_upstream_breaker_table[] = {
     { .name = "enabled",
       .type = OPTION_BOOL,
       .offset = MEMBER(site_breaker, enabled),
@@ -224,7 +224,7 @@ const struct option site_upstream_table[] = {
     { .name = "keepalive",
       .type = OPTION_STRUCT,
       .offset = MEMBER(site_upstream, keepalive),
-      .table = keepalive_table,
+      .table = site_upstream_keepalive_table,
       .help = "Reuse of connections." },
     { .name = "balance",
       .type = OPTION_ENUM,
@@ -253,7 +253,7 @@ const struct option site_upstream_table[] = {
     { .name = "breaker",
       .type = OPTION_STRUCT,
       .offset = MEMBER(site_upstream, breaker),
-      .table = breaker_table,
+      .table = site_upstream_breaker_table,
       .help = "When a server (or the upstream as a whole) is not asked any more." },
     { .name = "health",
       .type = OPTION_STRUCT,

@@ -519,7 +519,7 @@ void exchange_close(struct exchange *x)
     timer_clear(&x->timer);
     timer_clear(&x->total);
     task_cancel(&x->task);
-    exchange_judge_end(x, EXCHANGE_OK);
+    exchange_judge_end(x, x->blamed ? EXCHANGE_RESPONSE_TIMEOUT : EXCHANGE_OK);
     if (x->conn && is_reusable(x))
         conn_release(x->conn);
     else
@@ -527,6 +527,11 @@ void exchange_close(struct exchange *x)
     if (x->block)
         sock_block_free(loop, x->block, x->block_cap);
     loop_block_put(loop, x);
+}
+
+void exchange_blame(struct exchange *x)
+{
+    exchange_live(x)->blamed = true;
 }
 
 void exchange_set_owner(struct exchange *x, struct task *owner)

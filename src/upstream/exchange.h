@@ -31,7 +31,8 @@ enum exchange_state {
 
 struct exchange_request {
     enum http_method method;
-    struct view head;        /* request line, fields, empty line; borrowed until exchange_close() */
+    struct view head;        /* request line, fields, empty line; with BODY_NONE a body may follow, which is then
+                                sent again whenever the head is; borrowed until exchange_close() */
     enum http_body body;     /* NONE, LENGTH or CHUNKED, as the head says */
     uint64_t content_length; /* for LENGTH */
     bool replayable;         /* idempotent: may be sent again on a fresh connection (RFC 9110 §9.2.2) */
@@ -47,6 +48,9 @@ int exchange_start(struct exchange **ret, struct upstream *upstream, struct task
                    const struct exchange_request *request) must_use;
 /* Ends it: the connection goes back to the pool when the messages were complete both ways, else it is closed. NULL is fine. */
 void exchange_close(struct exchange *x);
+/* The answer turned out to be worthless to its owner (late, broken inside): for the breakers the exchange has failed. Before
+ * exchange_close(). */
+void exchange_blame(struct exchange *x);
 /* Another task is woken from now on (a fill outlives the request that started it). */
 void exchange_set_owner(struct exchange *x, struct task *owner);
 

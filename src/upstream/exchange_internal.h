@@ -57,6 +57,7 @@ struct exchange {
     bool fresh; /* an idle connection will not do: one has just proved stale */
     bool same;  /* a retry at the same server */
     bool renewed;
+    bool blamed;        /* its owner says that it failed */
     bool check;         /* goes to the given server and no other, past limit and breaker */
     bool by_deadline;   /* the timer `total` is the owner's deadline */
     bool deadline_over; /* it failed because its owner's time was over */

@@ -1,0 +1,113 @@
+/* Accounts join price, budget and ledger; each of them knows nothing of the others. */
+#include "ai/account.h"
+
+#include "base/heap.h"
+
+#include <errno.h>
+
+#define ACCOUNT_TEXTS_MAX ((size_t)4096)
+
+struct account *account_new(const struct ai_money *money, struct loop *loop)
+{
+    struct account *account = heap_alloc(sizeof(*account));
+
+    if (!account)
+        return NULL;
+    memset(account, 0, offsetof(struct account, memory));
+    account->refs = 1;
+    account->money = money;
+    account->loop = loop;
+    account->row.first_token_us = -1;
+    arena_init(&account->arena, account->memory, sizeof(account->memory), ACCOUNT_TEXTS_MAX);
+    return account;
+}
+
+void account_ref(struct account *account)
+{
+    account->refs++;
+}
+
+void account_unref(struct account *account)
+{
+    if (!account || --account->refs)
+        return;
+    if (account->money->ledger)
+        ledger_write(account->money->ledger, account->loop, &account->row);
+    arena_release(&account->arena);
+    heap_free(account);
+}
+
+struct view account_text(struct account *account, struct view text)
+{
+    return arena_copy(&account->arena, view_first(text, LEDGER_TEXT_MAX));
+}
+
+static bool find_price(const struct account *account, struct view provider, struct view model, struct price *ret)
+{
+    const struct prices *prices = account->money->prices ? atomic_load(account->money->prices) : NULL;
+
+    return prices && price_find(prices, provider, model, price_day(account->row.time_ms), ret);
+}
+
+int account_reserve(struct account *account, const struct ai_candidate *candidate, struct view model, uint64_t input,
+                    uint64_t output, bool need_price, struct reservation *ret, struct budget_refusal *ret_refusal)
+{
+    struct budget_identity identity = { .tenant = account->row.tenant, .key = account->row.key, .model = model };
+    bool local = candidate->provider->rung == AI_DEVICE;
+    struct price price;
+    int64_t bound = 0;
+    int r;
+
+    *ret = (struct reservation){ 0 };
+    if (find_price(account, candidate->provider->name, model, &price))
+        bound = price_bound(&price, input, output);
+    else if (need_price && !local)
+        return -ENOENT;
+    if (!account->money->budgets)
+        return 0;
+    r = budget_reserve(account->money->budgets, account->loop, account->row.time_ms, &identity, bound, input + output,
+                       ret, ret_refusal);
+    if (r == 0)
+        account->row.reserved += bound;
+    return r;
+}
+
+static uint64_t tokens_of(const struct ai_usage *usage)
+{
+    return usage->input + usage->output;
+}
+
+int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
+                       struct reservation *reservation, const struct ai_call_report *report)
+{
+    int64_t cost = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
+    uint64_t tokens = report->billed ? tokens_of(&report->usage) : 0;
+    struct ledger_row *row = &account->row;
+
+    if (account->money->budgets)
+        budget_settle(account->money->budgets, reservation, cost, tokens);
+    row->attempts += report->attempts;
+    row->cost += cost;
+    row->tokens += tokens;
+    if (report->billed) {
+        row->input += report->usage.input;
+        row->cached += report->usage.cached;
+        row->cache_write += report->usage.cache_write;
+        row->output += report->usage.output;
+        row->reasoning += report->usage.reasoning;
+        row->estimated = row->estimated || !report->usage.known;
+    }
+    if (report->first_us)
+        row->first_token_us = (int64_t)report->first_us;
+    if (report->error_class)
+        row->error_class = view_str(report->error_class);
+    return cost;
+}
+
+int64_t account_worth(const struct account *account, struct view provider, struct view model,
+                      const struct ai_usage *usage)
+{
+    struct price price;
+
+    return find_price(account, provider, model, &price) ? price_cost(&price, usage) : 0;
+}

@@ -1,0 +1,42 @@
+/* What a request costs: its ledger row, held by the request and by every provider call made for it, and written when the last of them
+ * lets go; and what a call reserves of the budgets before it is made. One loop's. */
+#pragma once
+
+#include "ai/budget.h"
+#include "ai/call.h"
+#include "ai/ledger.h"
+#include "ai/price.h"
+#include "base/arena.h"
+
+struct ai_money {
+    struct ledger *ledger;          /* NULL: none is kept */
+    struct budgets *budgets;        /* NULL: none are set */
+    struct prices *_Atomic *prices; /* NULL inside: none. RCU: valid for this turn */
+};
+
+struct account {
+    unsigned refs;
+    const struct ai_money *money;
+    struct loop *loop;
+    struct ledger_row row;
+    struct arena arena; /* the row's texts */
+    char memory[512];
+};
+
+/* One reference. NULL when memory is out. */
+struct account *account_new(const struct ai_money *money, struct loop *loop);
+void account_ref(struct account *account);
+void account_unref(struct account *account);
+/* A copy that lives as long as the account; cut when there is no room. */
+struct view account_text(struct account *account, struct view text);
+
+/* Before a call: input and output tokens are bounds. 0; -EDQUOT, -EAGAIN, ... as budget_reserve(); -ENOENT: the model has no price and
+ * `need_price` says that it must have one. */
+int account_reserve(struct account *account, const struct ai_candidate *candidate, struct view model, uint64_t input,
+                    uint64_t output, bool need_price, struct reservation *ret, struct budget_refusal *ret_refusal);
+/* After it. Returns what it cost, in micro-units. */
+int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
+                       struct reservation *reservation, const struct ai_call_report *report);
+/* What an answer that was not paid for would have cost. */
+int64_t account_worth(const struct account *account, struct view provider, struct view model,
+                      const struct ai_usage *usage);

@@ -1,0 +1,473 @@
+/* A call's life: attempts with one credential after the other, the limits in time, and the functions its fill reads through. The call's
+ * own task does everything; exchange and timers wake it, and it wakes the fill. */
+#include "ai/call_internal.h"
+
+#include "ai/error.h"
+#include "base/clock.h"
+#include "base/heap.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define READ_SIZE ((size_t)16384)
+
+static void call_run(struct task *task);
+
+static struct call *call_of(const struct source *source)
+{
+    return CONTAINER_OF((struct source *)(uintptr_t)source, struct call, source);
+}
+
+/* ---- the end of an attempt ---- */
+
+void call_publish(struct call *call, int status, struct view content_type)
+{
+    if (!call_write_head(call, status, content_type, call->x ? exchange_head(call->x) : NULL)) {
+        call->error = EXCHANGE_INTERNAL;
+        call->state = EXCHANGE_FAILED;
+        call->mode = CALL_OVER;
+        return;
+    }
+    call->published = true;
+    call->report.status = (uint16_t)status;
+    call->state = EXCHANGE_BODY;
+}
+
+void call_over(struct call *call, bool sound)
+{
+    call->sound = sound && !call->out.failed;
+    call->mode = CALL_OVER;
+    timer_clear(&call->timer);
+    timer_clear(&call->total);
+    /* An ended stream may have its last chunk still to come: read to the end, the connection can be kept. */
+}
+
+/* The provider never answered: the fill fails as if it had asked itself. */
+static void give_up(struct call *call, enum exchange_error error, const char *detail)
+{
+    call->error = error;
+    snprintf(call->detail, sizeof(call->detail), "%s", detail);
+    call->report.error_class = error == EXCHANGE_RESPONSE_TIMEOUT ? "timeout" : "connection";
+    call->state = EXCHANGE_FAILED;
+    call_over(call, false);
+}
+
+static void begin_attempt(struct call *call);
+
+static void reset_attempt(struct call *call)
+{
+    exchange_close(call->x);
+    call->x = NULL;
+    call->in.len = call->out.len = call->out_at = 0;
+    call->in.failed = call->out.failed = false;
+    call->held_events = 0;
+    sse_free(&call->sse);
+    sse_init(&call->sse, CALL_EVENT_MAX);
+    watch_free(&call->watch);
+    watch_init(&call->watch, call->request.provider);
+    translate_stream_free(call->translate);
+    call->translate = NULL;
+    call->mode = CALL_WAITING;
+}
+
+/* What it teaches about the credential. True: another one may do better. */
+static bool blame_credential(struct call *call, int status, enum watch_error error)
+{
+    unsigned index = (unsigned)call->credential;
+    uint64_t now = loop_now_ms(call->task.loop), wait;
+
+    if (error == WATCH_QUOTA || status == 401 || status == 402 || status == 403)
+        ai_credential_kill(call->provider, index);
+    else if (status == 429)
+        ai_credential_rest(call->provider, index, now, call->retry_after_s);
+    else
+        return false;
+    if (index < 32)
+        call->tried |= 1u << index;
+    return ai_credential_choose(call->provider, call->tried, now, &wait) >= 0;
+}
+
+static const char *class_of(int status, enum watch_error error)
+{
+    if (error == WATCH_QUOTA)
+        return "quota";
+    switch (status) {
+    case 401:
+    case 402:
+    case 403: return "credential";
+    case 429: return "rate_limit";
+    case 529: return "overloaded";
+    default: return status >= 500 ? "server_error" : "bad_request";
+    }
+}
+
+/* What the client is told. Our credentials are our business: their refusal is a bad gateway, not the client's fault. */
+static int status_for_client(int status)
+{
+    switch (status) {
+    case 400:
+    case 404:
+    case 413:
+    case 422:
+    case 429: return status;
+    case 529:
+    case 503: return 503;
+    case 504: return 504;
+    default: return 502;
+    }
+}
+
+void call_failed(struct call *call, int status, enum watch_error error, struct view body)
+{
+    enum ai_dialect client = ai_endpoint_dialect(call->request.client), provider = call->provider->dialect;
+    bool fault = status >= 500 && status != 529,
+         ours = status == 400 || status == 404 || status == 413 || status == 422;
+    int shown = status_for_client(status);
+
+    call->report.error_class = class_of(status, error);
+    if (status == 200 || (call->x && exchange_head(call->x) && exchange_head(call->x)->status == 200))
+        exchange_blame(call->x);
+    if (blame_credential(call, status, error) || (fault && call->repeats < call->request.retries)) {
+        call->repeats += fault;
+        begin_attempt(call);
+        return;
+    }
+    call->out.len = 0;
+    call->out.failed = false;
+    if (ours && client == provider && body.len && !call->request.raw)
+        buf_put(&call->out, body);
+    else if (translate_error(provider, client, status, body, &call->out) < 0)
+        call->out.len = 0;
+    call_publish(call, shown, VIEW("application/json"));
+    if (call->mode != CALL_OVER)
+        call_over(call, false);
+}
+
+/* ---- attempts ---- */
+
+static void begin_attempt(struct call *call)
+{
+    bool head = view_eq(call->request.method, VIEW("HEAD"));
+    struct exchange_request request = { .method = head ? METHOD_HEAD : METHOD_POST, .replayable = true };
+    uint64_t wait = 0;
+
+    reset_attempt(call);
+    call->credential = ai_credential_choose(call->provider, call->tried, loop_now_ms(call->task.loop), &wait);
+    if (call->credential < 0) {
+        call->retry_after_s = (wait + 999) / 1000;
+        call->report.error_class = call->credential == -EAGAIN ? "rate_limit" : "credential";
+        translate_error(call->provider->dialect, ai_endpoint_dialect(call->request.client),
+                        call->credential == -EAGAIN ? 429 : 502, VIEW_NONE, &call->out);
+        call_publish(call, call->credential == -EAGAIN ? 429 : 502, VIEW("application/json"));
+        if (call->mode != CALL_OVER)
+            call_over(call, false);
+        return;
+    }
+    call->report.attempts++;
+    call->timing.attempts = (uint8_t)MIN(call->report.attempts, 255u);
+    if (!call_write_request(call)) {
+        give_up(call, EXCHANGE_INTERNAL, "out of memory");
+        return;
+    }
+    request.head = buf_view(&call->message);
+    if (exchange_start(&call->x, call->provider->upstream, &call->task, &request) < 0) {
+        give_up(call, EXCHANGE_INTERNAL, "out of memory");
+        return;
+    }
+    timer_set(&call->timer, call->request.stream ? call->provider->first_ms : call->provider->total_ms);
+    task_wake(&call->task);
+}
+
+static uint64_t seconds_of(struct view value)
+{
+    uint64_t seconds;
+
+    return value.ptr && view_parse_u64(value, &seconds) ? seconds : 0;
+}
+
+/* The provider's head is here: what is its body going to be? */
+static void take_head(struct call *call)
+{
+    const struct http_response *head = exchange_head(call->x);
+    struct view type = fields_value(&head->fields, FIELD_CONTENT_TYPE);
+
+    call->retry_after_s = seconds_of(fields_value(&head->fields, FIELD_RETRY_AFTER));
+    if (head->status < 200 || head->status >= 300) {
+        call->mode = CALL_ERROR;
+    } else if (call->request.raw) {
+        call->mode = CALL_RAW;
+        timer_clear(&call->timer);
+        call_publish(call, head->status, type.len ? type : VIEW("application/octet-stream"));
+    } else if (view_starts_with_icase(type, VIEW("text/event-stream"))) {
+        call->mode = CALL_STREAM;
+        if (translate_can(call->request.provider, call->request.client)) {
+            call->translate = translate_stream_new(call->request.provider, call->request.client, call->request.model,
+                                                   (uint64_t)clock_wall_ms() / 1000, true);
+            if (!call->translate)
+                give_up(call, EXCHANGE_INTERNAL, "out of memory");
+        }
+    } else {
+        call->mode = CALL_PLAIN;
+    }
+}
+
+static void take_bytes(struct call *call, struct view bytes)
+{
+    switch (call->mode) {
+    case CALL_STREAM: call_take_stream(call, bytes); break;
+    case CALL_RAW:
+        call->billed = true;
+        buf_put(&call->out, bytes);
+        break;
+    case CALL_ERROR:
+        /* Enough to see what it is about; the rest is thrown away. */
+        buf_put(&call->in, view_first(bytes, CALL_ERROR_MAX - MIN(call->in.len, CALL_ERROR_MAX)));
+        break;
+    case CALL_PLAIN:
+        buf_put(&call->in, bytes);
+        if (call->in.failed)
+            call_failed(call, 502, WATCH_SERVER_ERROR, VIEW_NONE);
+        break;
+    case CALL_WAITING:
+    case CALL_OVER: break;
+    }
+}
+
+static void take_end(struct call *call)
+{
+    switch (call->mode) {
+    case CALL_STREAM: call_end_stream(call); break;
+    case CALL_PLAIN: call_end_plain(call); break;
+    case CALL_ERROR: call_end_error(call, exchange_head(call->x)->status); break;
+    case CALL_RAW: call_over(call, true); break;
+    case CALL_WAITING:
+    case CALL_OVER: break;
+    }
+}
+
+/* The connection failed. */
+static void take_failure(struct call *call)
+{
+    enum exchange_error error = exchange_error(call->x);
+
+    if (call->mode == CALL_STREAM && call->published) {
+        call_end_stream(call); /* not ended: says so; ended: only the connection was lost */
+        return;
+    }
+    if (call->mode == CALL_RAW) {
+        give_up(call, error, exchange_error_detail(call->x));
+        return;
+    }
+    if (error != EXCHANGE_DESTINATION_UNAVAILABLE && call->repeats < call->request.retries) {
+        call->repeats++;
+        begin_attempt(call);
+        return;
+    }
+    give_up(call, error, exchange_error_detail(call->x));
+}
+
+/* A limit in time has passed: for the first content, between two, or for all. */
+static void take_timeout(struct call *call)
+{
+    bool all = call->total.fired;
+
+    timer_clear(&call->timer);
+    if (call->mode == CALL_STREAM && call->watch.ended) {
+        call_end_stream(call); /* it is complete, only its connection is not */
+        return;
+    }
+    if (call->published && call->mode == CALL_STREAM) {
+        ai_error_event(&call->out, call->request.client, 504,
+                       all ? VIEW("the answer took longer than this provider is given")
+                           : VIEW("the provider sent no content for too long"));
+        exchange_blame(call->x);
+        call->report.error_class = "timeout";
+        call_over(call, false);
+        return;
+    }
+    exchange_blame(call->x);
+    give_up(call, EXCHANGE_RESPONSE_TIMEOUT,
+            all ? "the answer took longer than this provider is given" : "no content came in time");
+}
+
+static void read_some(struct call *call)
+{
+    not_zeroed char memory[READ_SIZE];
+    ssize_t got;
+
+    while (call->mode != CALL_OVER && call->mode != CALL_WAITING && call->out.len - call->out_at < CALL_HELD_MAX) {
+        struct exchange *x = call->x;
+
+        got = exchange_read(x, memory, sizeof(memory));
+        if (got == -EAGAIN)
+            return;
+        if (got < 0)
+            take_failure(call);
+        else if (got == 0)
+            take_end(call);
+        else
+            take_bytes(call, view_make(memory, (size_t)got));
+        if (call->x != x)
+            return; /* another attempt */
+    }
+}
+
+static void call_run(struct task *task)
+{
+    struct call *call = CONTAINER_OF(task, struct call, task);
+    bool was_published = call->published;
+    size_t had = call->out.len;
+
+    if (call->mode != CALL_OVER && (call->timer.fired || call->total.fired))
+        take_timeout(call);
+    if (call->mode == CALL_WAITING && call->x) {
+        switch (exchange_state(call->x)) {
+        case EXCHANGE_BODY:
+        case EXCHANGE_DONE: take_head(call); break;
+        case EXCHANGE_FAILED: take_failure(call); break;
+        default: break;
+        }
+    }
+    if (call->x)
+        read_some(call);
+    if (call->mode == CALL_OVER || call->published != was_published || call->out.len != had)
+        task_wake(call->owner);
+}
+
+/* ---- what the fill sees ---- */
+
+static enum exchange_state call_state(const struct source *source)
+{
+    return call_of(source)->state;
+}
+
+static const struct http_response *call_head(const struct source *source)
+{
+    return &call_of(source)->head;
+}
+
+static struct view call_head_bytes(const struct source *source)
+{
+    return buf_view(&call_of(source)->head_bytes);
+}
+
+static ssize_t call_read(struct source *source, void *memory, size_t cap)
+{
+    struct call *call = call_of(source);
+    size_t have = call->out.len - call->out_at, take = MIN(have, cap);
+
+    if (take == 0) {
+        if (call->mode != CALL_OVER)
+            return -EAGAIN;
+        if (call->state == EXCHANGE_FAILED || call->out.failed)
+            return -EIO;
+        call->state = EXCHANGE_DONE;
+        return 0;
+    }
+    memcpy(memory, call->out.ptr + call->out_at, take);
+    call->out_at += take;
+    if (call->out_at == call->out.len) {
+        call->out.len = call->out_at = 0;
+        if (have >= CALL_HELD_MAX && call->mode != CALL_OVER)
+            task_wake(&call->task);
+    }
+    return (ssize_t)take;
+}
+
+static enum exchange_error call_error(const struct source *source)
+{
+    return call_of(source)->error;
+}
+
+static const char *call_detail(const struct source *source)
+{
+    return call_of(source)->detail;
+}
+
+static const struct exchange_timing *call_timing(const struct source *source)
+{
+    return &call_of(source)->timing;
+}
+
+/* What a hit will want to say about where the answer came from and what it cost. */
+static bool call_sound(struct source *source, struct buf *fields)
+{
+    struct call *call = call_of(source);
+    const struct ai_usage *usage = &call->watch.usage;
+
+    if (!call->sound)
+        return false;
+    buf_printf(fields, "Doorstep-AI-Usage: %llu %llu %llu %llu %llu %d\r\n", (unsigned long long)usage->input,
+               (unsigned long long)usage->cached, (unsigned long long)usage->cache_write,
+               (unsigned long long)usage->output, (unsigned long long)usage->reasoning, usage->known);
+    return true;
+}
+
+static void call_close(struct source *source)
+{
+    struct call *call = call_of(source);
+    struct ai_call_report *report = &call->report;
+
+    report->sound = call->sound;
+    report->billed = call->billed;
+    report->duration_us = clock_mono_us() - call->started_us;
+    report->usage = call->watch.usage.known ? call->watch.usage : (struct ai_usage){ 0 };
+    if (!report->usage.known && call->billed)
+        report->usage = watch_estimate(&call->watch, call->request.prompt_bytes);
+    call->request.done(call->request.arg, report);
+    exchange_close(call->x);
+    timer_clear(&call->timer);
+    timer_clear(&call->total);
+    task_cancel(&call->task);
+    sse_free(&call->sse);
+    watch_free(&call->watch);
+    translate_stream_free(call->translate);
+    buf_free(&call->request.body);
+    buf_free(&call->message);
+    buf_free(&call->in);
+    buf_free(&call->out);
+    buf_free(&call->head_bytes);
+    heap_free(call);
+}
+
+static const struct source_functions call_functions = {
+    .state = call_state,
+    .head = call_head,
+    .head_bytes = call_head_bytes,
+    .read = call_read,
+    .error = call_error,
+    .detail = call_detail,
+    .timing = call_timing,
+    .sound = call_sound,
+    .close = call_close,
+};
+
+int ai_call_open(void *arg, struct task *owner, struct source **ret)
+{
+    struct ai_call_request *request = arg;
+    struct call *call = heap_zalloc(sizeof(*call));
+
+    if (!call)
+        return -ENOMEM;
+    call->source.functions = &call_functions;
+    task_init(&call->task, owner->loop, call_run);
+    timer_init(&call->timer, &call->task);
+    timer_init(&call->total, &call->task);
+    call->owner = owner;
+    call->request = *request;
+    request->body = buf_make(request->body.max); /* ours now */
+    call->provider = request->candidate->provider;
+    call->credential = -1;
+    call->message = buf_make(SIZE_MAX);
+    call->in = buf_make(CALL_ANSWER_MAX);
+    call->out = buf_make(CALL_ANSWER_MAX + CALL_EVENT_MAX);
+    call->head_bytes = buf_make(CALL_HEAD_MAX);
+    call->started_us = clock_mono_us();
+    call->state = EXCHANGE_CONNECTING;
+    sse_init(&call->sse, CALL_EVENT_MAX);
+    watch_init(&call->watch, request->provider);
+    timer_set(&call->total, call->provider->total_ms);
+    begin_attempt(call);
+    *ret = &call->source;
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* What a configuration says about AI: providers, models, routes. One generation, compiled by main; it lives as long as the
+ * http_config it belongs to, which every call keeps alive. Immutable but for the atomics that say how providers are doing. */
+#pragma once
+
+#include "ai/endpoint.h"
+#include "cache/fill.h"
+
+#include <stdatomic.h>
+
+enum ai_rung { AI_DEVICE, AI_EDGE, AI_CLOUD };
+
+/* One key of ours at a provider. The value never leaves but in requests to it. */
+struct ai_credential {
+    struct view value;
+    _Atomic uint64_t rest_until_ms; /* monotonic: the provider asked for a pause */
+    _Atomic bool dead;              /* refused (401, 402, 403, quota used up): not before the next configuration */
+};
+
+struct ai_provider {
+    struct view name, region;
+    enum ai_dialect dialect;
+    enum ai_rung rung;
+    struct upstream *upstream;
+    struct view host;   /* Host sent there */
+    struct view prefix; /* what stands before "/v1/" there */
+    struct ai_credential *credentials;
+    unsigned credential_count;
+    _Atomic unsigned turn;     /* round robin over credentials */
+    const struct view *models; /* globs of the model names it serves */
+    size_t model_count;
+    uint32_t first_ms, idle_ms, total_ms; /* to the first content, between two pieces of content, at most */
+    uint32_t retries;
+};
+
+/* A model at a provider. */
+struct ai_candidate {
+    struct ai_provider *provider;
+    struct view model;   /* as the provider calls it; empty: as the client does */
+    uint64_t context;    /* tokens; 0: not known */
+    uint64_t max_output; /* tokens, for requests that set no limit; 0: none */
+    uint32_t weight;
+    uint32_t concurrency; /* requests at once; 0: no limit */
+    uint32_t latency_ms;  /* expected first content above this: the next is asked first; 0: no limit */
+    bool tools, images, schema;
+    _Atomic uint32_t in_flight;
+    _Atomic uint32_t first_content_us; /* smoothed */
+};
+
+enum ai_order { AI_LISTED, AI_WEIGHTED };
+
+struct ai_model {
+    struct view name; /* the alias */
+    enum ai_order order;
+    struct ai_candidate *candidates;
+    unsigned candidate_count;
+};
+
+enum ai_semantic { AI_SEMANTIC_OFF, AI_SEMANTIC_CANONICAL, AI_SEMANTIC_EMBEDDING };
+enum ai_scope { AI_SCOPE_TENANT, AI_SCOPE_USER, AI_SCOPE_PUBLIC };
+
+struct ai_config {
+    struct view node, region;
+    bool keys;         /* clients need a key of ours */
+    bool price_needed; /* a model without a price is refused */
+    struct ai_provider *providers;
+    unsigned provider_count;
+    struct ai_model *models;
+    unsigned model_count;
+    struct ai_candidate *direct; /* one per provider, for names that are no alias */
+    struct fill_keep *keep;
+};
+
+struct ai_route {
+    const struct ai_config *config;
+    struct view name;
+    struct cache_policy cache;   /* memory, disk and shared rungs; its scope is not used */
+    uint64_t ttl_ms, ttl_max_ms; /* 0: nothing is stored */
+    uint64_t stale_ms;           /* how old an answer may be when every candidate fails */
+    enum ai_scope scope;
+    bool only_deterministic;
+    uint32_t pace; /* tokens per second of a replayed stream; 0: at once */
+    enum ai_semantic semantic;
+    bool semantic_shadow;
+    uint32_t verify_permille; /* of semantic hits */
+    uint32_t waiters;
+    uint64_t epoch;
+};

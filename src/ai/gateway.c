@@ -1,0 +1,395 @@
+/* The gateway's steps. One small loop drives them; a step that cannot go on returns WAIT and the request's task is woken.
+ *
+ *   CANDIDATE -> CLIMB -> RESERVE -> FILL -> WAIT -> ANSWER
+ *        ^---------------------------------------'  the call failed before its first content: the next candidate
+ *
+ * A hit goes from CANDIDATE to ANSWER in one turn, without a lock. */
+#include "ai/gateway_internal.h"
+
+#include "base/clock.h"
+#include "base/heap.h"
+#include "cache/freshness.h"
+
+#include <errno.h>
+
+#define ASK_ARENA_MAX ((size_t)256 * 1024)
+#define RESERVE_PAUSE_MS 5u
+
+enum go { GO_ON, GO_WAIT };
+
+/* ---- candidates ---- */
+
+static void leave_fill(struct service_call *q)
+{
+    fill_leave(q->reader);
+    q->reader = NULL;
+    q->collapsed = false;
+    if (!q->object_held)
+        q->object = NULL;
+}
+
+static enum go next_candidate(struct service_call *q)
+{
+    q->at++;
+    q->step = ASK_CANDIDATE;
+    return GO_ON;
+}
+
+static void use_hit(struct service_call *q)
+{
+    struct ai_usage usage;
+
+    q->hit = true;
+    if (ask_stored_usage(q->object, &usage)) {
+        struct ledger_row *row = &q->account->row;
+
+        q->saved = account_worth(q->account, q->candidate->provider->name, q->model, &usage);
+        row->input = usage.input;
+        row->cached = usage.cached;
+        row->cache_write = usage.cache_write;
+        row->output = usage.output;
+        row->reasoning = usage.reasoning;
+        row->estimated = !usage.known;
+        row->saved = q->saved;
+    }
+    ask_use_object(q);
+}
+
+/* Nobody could answer: what is stored and too old may be better than nothing; else the last one's own words. */
+static enum go nobody(struct service_call *q)
+{
+    if (q->stale) {
+        leave_fill(q);
+        q->object = q->stale;
+        q->object_held = true;
+        q->stale = NULL;
+        q->is_stale = true;
+        use_hit(q);
+        return GO_ON;
+    }
+    if (q->failed) {
+        q->object = q->failed;
+        q->object_held = true;
+        q->failed = NULL;
+        ask_use_object(q);
+        return GO_ON;
+    }
+    if (q->candidate_count == 0)
+        ask_refuse(
+            q, q->parsed ? 404 : 503, NULL,
+            q->parsed
+                ? VIEW("no configured model or provider fits this request: its model is unknown here, or none of its "
+                       "candidates can do what is asked")
+                : VIEW("no provider of this dialect is configured"),
+            "model_not_found");
+    else if (q->timed_out)
+        ask_refuse(q, 504, NULL, VIEW("no provider answered in time"), NULL);
+    else
+        ask_refuse(q, q->tried && !q->wait_ms ? 502 : 503, NULL, VIEW("no provider can be reached now"), NULL);
+    return GO_ON;
+}
+
+static enum go step_candidate(struct service_call *q)
+{
+    if (q->at >= q->candidate_count)
+        return nobody(q);
+    q->candidate = q->candidates[q->at];
+    q->model = q->candidate->model.len ? q->candidate->model : q->plain_model;
+    q->looked_up_us = 0;
+    if (q->parsed && !ask_make_key(q)) {
+        ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
+        return GO_ON;
+    }
+    if (!ask_may_look(q)) {
+        q->step = ASK_RESERVE;
+        return GO_ON;
+    }
+    if (ask_find(q)) {
+        use_hit(q);
+        return GO_ON;
+    }
+    q->step = ask_begin_climb(q) == ASK_CLIMB_STARTED ? ASK_CLIMB : ASK_RESERVE;
+    return GO_ON;
+}
+
+static enum go step_climb(struct service_call *q)
+{
+    if (!ladder_answer(&q->climb, &q->raised))
+        return GO_WAIT;
+    ladder_leave(&q->climb);
+    q->disk_us += q->raised.disk_us;
+    q->shared_us += q->raised.shared_us;
+    if (ask_find(q))
+        use_hit(q);
+    else
+        q->step = ASK_RESERVE;
+    return GO_ON;
+}
+
+/* ---- asking ---- */
+
+static enum go step_reserve(struct service_call *q)
+{
+    int r;
+
+    if (!q->looked_up_us)
+        q->looked_up_us = clock_mono_us() - q->in.started_us;
+    if (ask_join(q) == 0) {
+        q->step = ASK_WAIT;
+        return GO_ON;
+    }
+    if (!ask_candidate_is_up(q, q->candidate))
+        return next_candidate(q);
+    r = ask_reserve(q);
+    if (r == -EAGAIN) {
+        timer_set(&q->timer, RESERVE_PAUSE_MS);
+        return GO_WAIT;
+    }
+    if (r == 0)
+        q->step = ASK_FILL;
+    return GO_ON;
+}
+
+static enum go step_fill(struct service_call *q)
+{
+    int r = ask_fill(q);
+
+    if (r == 0) {
+        q->step = ASK_WAIT;
+    } else if (r == -EALREADY || r == -ESTALE) {
+        q->no_lookup = q->no_lookup || ++q->restarts > 4;
+        q->step = ASK_CANDIDATE;
+    } else if (q->step != ASK_ANSWER) {
+        ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
+    }
+    return GO_ON;
+}
+
+/* Is another candidate worth asking after this? */
+static bool has_failed(const struct fill_view *look)
+{
+    if (look->outcome == FILL_ERROR)
+        return true;
+    return look->object && (look->status == 429 || look->status >= 500);
+}
+
+static enum go step_wait(struct service_call *q)
+{
+    struct fill_view look;
+
+    fill_look(q->reader, &look);
+    if (look.outcome == FILL_UNDECIDED)
+        return GO_WAIT;
+    if (has_failed(&look)) {
+        if (look.outcome == FILL_ERROR)
+            q->timed_out = fill_error(q->reader) == EXCHANGE_RESPONSE_TIMEOUT;
+        if (look.object) {
+            if (look.phase != FILL_DONE && look.phase != FILL_FAILED)
+                return GO_WAIT; /* an error's body is short, and worth having whole */
+            object_unref(q->failed);
+            q->failed = object_ref(look.object);
+        }
+        leave_fill(q);
+        return next_candidate(q);
+    }
+    q->object = look.object;
+    q->stored = look.outcome == FILL_STORING && !look.doomed;
+    ask_use_object(q);
+    return GO_ON;
+}
+
+/* ---- the service ---- */
+
+static enum go step_answer(struct service_call *q)
+{
+    int r;
+
+    if (q->form != ASK_CONVERT)
+        return GO_WAIT;
+    r = ask_convert(q);
+    if (r == -EAGAIN)
+        return GO_WAIT;
+    if (r < 0)
+        ask_refuse(q, 502, NULL, VIEW("the provider's answer was cut short"), NULL);
+    return GO_WAIT;
+}
+
+static void advance(struct service_call *q)
+{
+    static enum go (*const steps[ASK_STEPS])(struct service_call *) = {
+        [ASK_CANDIDATE] = step_candidate, [ASK_CLIMB] = step_climb, [ASK_RESERVE] = step_reserve,
+        [ASK_FILL] = step_fill,           [ASK_WAIT] = step_wait,   [ASK_ANSWER] = step_answer,
+    };
+
+    while (steps[q->step](q) == GO_ON)
+        ;
+}
+
+static int gateway_open(void *arg, const void *route, struct loop *loop, struct task *task,
+                        const struct service_request *request, struct service_call **ret)
+{
+    struct service_call *q = heap_alloc(sizeof(*q));
+
+    if (!q)
+        return -ENOMEM;
+    memset(q, 0, offsetof(struct service_call, memory));
+    arena_init(&q->arena, q->memory, sizeof(q->memory), ASK_ARENA_MAX);
+    q->gateway = arg;
+    q->route = route;
+    q->config = q->route->config;
+    q->loop = loop;
+    q->task = task;
+    q->in = *request;
+    q->request = *request->request;
+    timer_init(&q->timer, task);
+    *ret = q;
+    if (ask_read(q) < 0)
+        return 0;
+    q->plain_model = q->facts.model;
+    q->url = ask_url(q);
+    ask_choose_candidates(q);
+    return 0;
+}
+
+static bool length_of(struct service_call *q, uint64_t *ret)
+{
+    struct object *object = q->object;
+
+    if (q->form == ASK_TEXT && !q->streams) {
+        *ret = q->out.len;
+        return true;
+    }
+    if (q->form != ASK_OBJECT || q->streams || !(atomic_load(&object->flags) & OBJECT_COMPLETE))
+        return false;
+    *ret = atomic_load(&object->body_len);
+    return true;
+}
+
+static int gateway_head(struct service_call *q, struct service_head *ret)
+{
+    advance(q);
+    if (q->step != ASK_ANSWER || q->form == ASK_CONVERT)
+        return -EAGAIN;
+    if (!ask_write_fields(q)) {
+        q->candidate = NULL;
+        return -EAGAIN; /* memory is out: the client's patience ends this */
+    }
+    *ret = (struct service_head){
+        .status = q->status,
+        .fields = text_view(&q->fields),
+        .hit = q->hit,
+        .collapsed = q->collapsed,
+        .stored = q->stored,
+        .refused = q->refused,
+        .rung = q->hit ? rung_name(q->rung) : VIEW_NONE,
+        .upstream = q->reader && q->candidate ? q->candidate->provider->name : VIEW_NONE,
+    };
+    ret->length_known = length_of(q, &ret->length);
+    return 0;
+}
+
+static ssize_t gateway_read(struct service_call *q, struct view *ret)
+{
+    ssize_t got = ask_next(q, ret);
+
+    if (got == 0)
+        q->ended = true;
+    return got;
+}
+
+static void gateway_took(struct service_call *q, size_t len)
+{
+    ask_took(q, len);
+}
+
+/* ---- the end ---- */
+
+static enum ledger_outcome outcome_of(const struct service_call *q)
+{
+    if (!q->ended)
+        return LEDGER_DISCONNECTED;
+    if (q->refused)
+        return q->tried ? LEDGER_ERROR : LEDGER_REFUSED;
+    if (q->hit)
+        return LEDGER_HIT;
+    if (q->local)
+        return LEDGER_OK;
+    if (q->status != 200)
+        return LEDGER_ERROR;
+    return q->collapsed ? LEDGER_COLLAPSED : LEDGER_OK;
+}
+
+static void write_row(struct service_call *q)
+{
+    static const enum ledger_tier tiers[] = {
+        [RUNG_MEMORY] = LEDGER_TIER_MEMORY, [RUNG_DISK] = LEDGER_TIER_DISK, [RUNG_SHARED] = LEDGER_TIER_SHARED
+    };
+    struct ledger_row *row = &q->account->row;
+
+    if (q->candidate) {
+        row->provider = account_text(q->account, q->candidate->provider->name);
+        row->model = account_text(q->account, q->model);
+        row->region = account_text(q->account, q->candidate->provider->region);
+    }
+    row->status = q->status;
+    row->outcome = (uint8_t)outcome_of(q);
+    row->tier = (uint8_t)(q->hit ? tiers[q->rung] : LEDGER_TIER_NONE);
+    row->duration_us = (int64_t)(clock_mono_us() - q->in.started_us);
+}
+
+static void gateway_close(struct service_call *q)
+{
+    timer_clear(&q->timer);
+    ladder_leave(&q->climb);
+    if (q->account) {
+        write_row(q);
+        if (q->gateway->options.money.budgets)
+            budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
+    }
+    /* The account after the fill: its call is settled when it lets go, now if nobody else reads. */
+    if (!q->object_held)
+        q->object = NULL;
+    fill_leave(q->reader);
+    account_unref(q->account);
+    object_unref(q->object);
+    object_unref(q->raised.object);
+    object_unref(q->stale);
+    object_unref(q->failed);
+    if (q->form == ASK_FILTER)
+        replay_free(&q->replay);
+    ai_facts_free(&q->facts);
+    json_free(&q->doc);
+    buf_free(&q->out);
+    buf_free(&q->gathered);
+    arena_release(&q->arena);
+    heap_free(q);
+}
+
+int ai_gateway_new(const struct ai_gateway_options *options, struct ai_gateway **ret)
+{
+    struct ai_gateway *gateway = heap_zalloc(sizeof(*gateway));
+
+    if (!gateway)
+        return -ENOMEM;
+    gateway->options = *options;
+    gateway->service = (struct service){
+        .arg = gateway,
+        .open = gateway_open,
+        .head = gateway_head,
+        .read = gateway_read,
+        .took = gateway_took,
+        .close = gateway_close,
+    };
+    *ret = gateway;
+    return 0;
+}
+
+void ai_gateway_free(struct ai_gateway *gateway)
+{
+    heap_free(gateway);
+}
+
+const struct service *ai_gateway_service(const struct ai_gateway *gateway)
+{
+    return &gateway->service;
+}

@@ -1,0 +1,23 @@
+/* The AI gateway: the service (cache/service.h) behind routes with `ai`. A request is read, checked, looked for on every rung under the
+ * fingerprint of each candidate in turn, and else asked of the first candidate that can answer; its answer is streamed to all who asked
+ * the same, stored, priced and written to the ledger. */
+#pragma once
+
+#include "ai/account.h"
+#include "cache/ladder.h"
+#include "cache/service.h"
+
+struct ai_gateway;
+
+struct ai_gateway_options { /* all borrowed */
+    const struct fill_context *fill;
+    struct ladder *ladder; /* NULL: memory only */
+    unsigned loops;
+    struct ai_money money;
+};
+
+int ai_gateway_new(const struct ai_gateway_options *options, struct ai_gateway **ret); /* 0 or -ENOMEM */
+/* After all loops. NULL is fine. */
+void ai_gateway_free(struct ai_gateway *gateway);
+/* For routes; its route argument is a struct ai_route. */
+const struct service *ai_gateway_service(const struct ai_gateway *gateway);

@@ -1,0 +1,419 @@
+/* Whom to ask, and asking: candidates in order, what a call may cost, joining the fill that is under way for the same key or starting one.
+ * A call outlives its request when others read its answer, so all that it needs is copied into its flight. */
+#include "ai/gateway_internal.h"
+
+#include "ai/provider.h"
+#include "ai/translate.h"
+#include "base/clock.h"
+#include "base/glob.h"
+#include "base/heap.h"
+
+#include <errno.h>
+
+#define OUTPUT_BOUND_DEFAULT 16384u /* tokens, when neither client nor configuration sets a limit */
+#define SMOOTHING 8                 /* how much of the past the expected time to first content keeps */
+
+/* One call under way and what it must be settled against. */
+struct flight {
+    struct ai_call_request request;
+    struct ai_candidate *candidate;
+    struct account *account;
+    struct reservation reservation;
+    struct fill_keep *keep;
+    struct view model;
+    struct arena arena; /* texts of the request */
+    char memory[1024];
+};
+
+#define FLIGHT_TEXTS_MAX ((size_t)64 * 1024)
+
+/* ---- candidates ---- */
+
+static bool suits(const struct service_call *q, const struct ai_candidate *candidate)
+{
+    enum ai_endpoint unused;
+
+    if (candidate->context && q->facts.prompt_bytes / 4 + q->facts.max_tokens > candidate->context)
+        return false;
+    if ((q->facts.has_tools && !candidate->tools) || (q->facts.has_images && !candidate->images) ||
+        (q->facts.wants_schema && !candidate->schema))
+        return false;
+    return ask_endpoint(q, candidate->provider, &unused);
+}
+
+static void put(struct service_call *q, struct ai_candidate *candidate)
+{
+    if (q->candidate_count < AI_CANDIDATES_MAX && suits(q, candidate))
+        q->candidates[q->candidate_count++] = candidate;
+}
+
+/* By weight: the first is drawn, the others follow in the order of the list. */
+static unsigned draw(const struct ai_model *model)
+{
+    uint64_t sum = 0, ticket;
+
+    for (unsigned i = 0; i < model->candidate_count; i++)
+        sum += model->candidates[i].weight;
+    ticket = sum ? hash64(view_make((const char *)&(uint64_t){ clock_mono_us() }, 8)) % sum : 0;
+    for (unsigned i = 0; i < model->candidate_count; i++) {
+        if (ticket < model->candidates[i].weight)
+            return i;
+        ticket -= model->candidates[i].weight;
+    }
+    return 0;
+}
+
+static bool serves(const struct ai_provider *provider, struct view model)
+{
+    for (size_t i = 0; i < provider->model_count; i++)
+        if (glob_match(provider->models[i], model))
+            return true;
+    return provider->model_count == 0;
+}
+
+/* "provider/model" names both; else providers of the client's dialect come first. */
+static void choose_direct(struct service_call *q)
+{
+    const struct ai_config *config = q->config;
+    struct view rest = q->facts.model, name = view_cut(&rest, '/');
+
+    for (unsigned i = 0; rest.ptr && i < config->provider_count; i++) {
+        if (view_eq(config->providers[i].name, name)) {
+            q->plain_model = rest;
+            put(q, &config->direct[i]);
+            return;
+        }
+    }
+    for (int other = 0; other < 2; other++)
+        for (unsigned i = 0; i < config->provider_count && !q->candidate_count; i++)
+            if ((config->providers[i].dialect != q->dialect) == other &&
+                (!q->parsed || serves(&config->providers[i], q->facts.model)))
+                put(q, &config->direct[i]);
+}
+
+/* Those of the rung that the caller asks for; slow ones last. */
+static void arrange(struct service_call *q)
+{
+    static const struct view rungs[] = { { "device", 6 }, { "edge", 4 }, { "cloud", 5 } };
+    const struct field *wanted = fields_find(&q->request.fields, VIEW("Doorstep-AI-Tier"));
+    struct ai_candidate *late[AI_CANDIDATES_MAX];
+    unsigned count = 0, late_count = 0;
+
+    for (unsigned i = 0; i < q->candidate_count; i++) {
+        struct ai_candidate *candidate = q->candidates[i];
+        uint32_t expected = atomic_load_explicit(&candidate->first_content_us, memory_order_relaxed);
+
+        if (wanted && !view_eq_icase(wanted->value, rungs[candidate->provider->rung]))
+            continue;
+        if (candidate->latency_ms && expected / 1000 > candidate->latency_ms)
+            late[late_count++] = candidate;
+        else
+            q->candidates[count++] = candidate;
+    }
+    for (unsigned i = 0; i < late_count; i++)
+        q->candidates[count++] = late[i];
+    q->candidate_count = count;
+}
+
+void ask_choose_candidates(struct service_call *q)
+{
+    const struct ai_config *config = q->config;
+
+    for (unsigned i = 0; i < config->model_count; i++) {
+        const struct ai_model *model = &config->models[i];
+        unsigned first;
+
+        if (!view_eq(model->name, q->facts.model))
+            continue;
+        first = model->order == AI_WEIGHTED ? draw(model) : 0;
+        put(q, &model->candidates[first]);
+        for (unsigned k = 0; k < model->candidate_count; k++)
+            if (k != first)
+                put(q, &model->candidates[k]);
+        arrange(q);
+        return;
+    }
+    choose_direct(q);
+    arrange(q);
+}
+
+bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
+{
+    uint64_t wait = 0;
+
+    if (candidate->concurrency &&
+        atomic_load_explicit(&candidate->in_flight, memory_order_relaxed) >= candidate->concurrency)
+        return false;
+    if (ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait))
+        return true;
+    if (wait)
+        q->wait_ms = q->wait_ms ? MIN(q->wait_ms, wait) : wait;
+    return false;
+}
+
+/* ---- money ---- */
+
+static void refuse_budget(struct service_call *q, const struct budget_refusal *refusal)
+{
+    char memory[256];
+    struct text message = TEXT_ON(memory);
+    struct view window = budget_window_name(refusal->window);
+
+    text_printf(&message, "the budget \"%s\" is used up: %lld of %lld %s for this %.*s", refusal->name,
+                (long long)refusal->used, (long long)refusal->limit,
+                refusal->unit == BUDGET_MONEY ? "micro-units" : "tokens", VIEW_ARG(window));
+    ask_refuse(q, 402, NULL, text_view(&message), "budget_exceeded");
+}
+
+int ask_reserve(struct service_call *q)
+{
+    uint64_t context = q->candidate->context;
+    uint64_t input =
+        context && (q->facts.unbounded || q->facts.prompt_bytes > context) ? context : q->facts.prompt_bytes;
+    uint64_t output = q->facts.max_tokens ? q->facts.max_tokens : q->candidate->max_output;
+    struct budget_refusal refusal = { 0 };
+    int r;
+
+    if (!q->parsed || q->endpoint == AI_COUNT_TOKENS)
+        return 0;
+    if (q->endpoint == AI_EMBEDDINGS)
+        output = 0;
+    else if (!output)
+        output = OUTPUT_BOUND_DEFAULT;
+    r = account_reserve(q->account, q->candidate, q->model, input, output * MAX(MAX(q->facts.n, q->facts.best_of), 1u),
+                        q->config->price_needed, &q->reservation, &refusal);
+    if (r == 0 || r == -EAGAIN)
+        return r;
+    if (r == -EDQUOT)
+        refuse_budget(q, &refusal);
+    else if (r == -ENOENT)
+        ask_refuse(q, 402, NULL, VIEW("this model has no price, and the node's policy asks for one"), "no_price");
+    else
+        ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
+    return -EINVAL;
+}
+
+/* ---- the call ---- */
+
+static void flight_free(struct flight *flight)
+{
+    account_unref(flight->account);
+    flight->keep->release(flight->keep);
+    buf_free(&flight->request.body);
+    arena_release(&flight->arena);
+    heap_free(flight);
+}
+
+static void note_latency(struct ai_candidate *candidate, uint64_t us)
+{
+    uint32_t old = atomic_load_explicit(&candidate->first_content_us, memory_order_relaxed);
+    uint32_t now = (uint32_t)MIN(us, (uint64_t)UINT32_MAX);
+
+    /* Two loops may write at once: then one sample is lost. */
+    atomic_store_explicit(&candidate->first_content_us, old ? old - old / SMOOTHING + now / SMOOTHING : now,
+                          memory_order_relaxed);
+}
+
+static void landed(void *arg, const struct ai_call_report *report)
+{
+    struct flight *flight = arg;
+
+    atomic_fetch_sub_explicit(&flight->candidate->in_flight, 1, memory_order_relaxed);
+    if (report->first_us)
+        note_latency(flight->candidate, report->first_us);
+    account_settle(flight->account, flight->candidate, flight->model, &flight->reservation, report);
+    flight_free(flight);
+}
+
+static void put_field(struct text *out, struct view name, struct view value)
+{
+    text_put(out, name);
+    text_lit(out, ": ");
+    text_put(out, value);
+    text_lit(out, "\r\n");
+}
+
+/* What of the client's fields a provider may see: versions and betas of its dialect. */
+static struct view provider_fields(struct service_call *q, struct arena *arena)
+{
+    static const struct view anthropic[] = { { "anthropic-version", 17 }, { "anthropic-beta", 14 } };
+    static const struct view openai[] = { { "OpenAI-Beta", 11 },
+                                          { "OpenAI-Organization", 19 },
+                                          { "OpenAI-Project", 14 } };
+    enum ai_dialect dialect = q->candidate->provider->dialect;
+    const struct view *names = dialect == AI_ANTHROPIC ? anthropic : openai;
+    size_t count = dialect == AI_ANTHROPIC ? ARRAY_LEN(anthropic) : ARRAY_LEN(openai), cap = 256;
+    const struct field *fields[3] = { 0 };
+    struct text out;
+
+    for (size_t i = 0; i < count && q->dialect == dialect; i++)
+        if ((fields[i] = fields_find(&q->request.fields, names[i])))
+            cap += names[i].len + fields[i]->value.len + 4;
+    out = text_make(arena_alloc(arena, cap), cap);
+    if (!out.ptr)
+        return VIEW_NONE;
+    for (size_t i = 0; i < count; i++)
+        if (fields[i])
+            put_field(&out, names[i], fields[i]->value);
+    if (dialect == AI_ANTHROPIC && !fields[0])
+        put_field(&out, anthropic[0], VIEW("2023-06-01"));
+    put_field(&out, VIEW("Accept"), q->facts.stream ? VIEW("text/event-stream") : VIEW("application/json"));
+    return text_view(&out);
+}
+
+/* What purges can name. */
+static struct view tags_of(struct service_call *q, struct arena *arena)
+{
+    size_t cap = q->candidate->provider->name.len + q->model.len + q->tenant.len + 64;
+    struct text out = text_make(arena_alloc(arena, cap), cap);
+
+    if (!out.ptr)
+        return VIEW_NONE;
+    text_lit(&out, "ai,provider:");
+    text_put(&out, q->candidate->provider->name);
+    text_lit(&out, ",tenant:");
+    text_put(&out, q->tenant);
+    text_lit(&out, ",model:");
+    for (size_t i = 0; i < q->model.len; i++) /* tags are separated by what may stand in a name */
+        text_char(&out, strchr(" ,\t\"", q->model.ptr[i]) || q->model.ptr[i] < ' ' ? '_' : q->model.ptr[i]);
+    return text_view(&out);
+}
+
+static struct view path_for(struct service_call *q, enum ai_endpoint provider, struct arena *arena)
+{
+    size_t cap = q->path.len + q->request.query.len + 1;
+    struct text out;
+
+    if (provider != q->endpoint)
+        return ai_endpoint_path(provider);
+    out = text_make(arena_alloc(arena, cap), cap);
+    if (!out.ptr)
+        return VIEW_NONE;
+    text_put(&out, q->path);
+    if (q->request.query.ptr) {
+        text_char(&out, '?');
+        text_put(&out, q->request.query);
+    }
+    return text_view(&out);
+}
+
+/* 0; -EINVAL with the answer settled; -ENOMEM. */
+static int prepare(struct service_call *q, struct flight *flight)
+{
+    struct ai_call_request *request = &flight->request;
+    struct arena *arena = &flight->arena;
+    char memory[256];
+    struct text reason = TEXT_ON(memory);
+    enum ai_endpoint provider;
+    int r;
+
+    if (!ask_endpoint(q, q->candidate->provider, &provider))
+        return -EINVAL;
+    r = ask_body(q, provider, &request->body, &reason);
+    if (r == -EINVAL)
+        ask_refuse(q, 400, NULL, text_view(&reason), NULL);
+    if (r < 0)
+        return r;
+    request->candidate = q->candidate;
+    request->client = q->endpoint;
+    request->provider = provider;
+    request->method = arena_copy(arena, q->request.method_name);
+    request->path = path_for(q, provider, arena);
+    request->content_type = arena_copy(arena, fields_value(&q->request.fields, FIELD_CONTENT_TYPE));
+    request->fields = provider_fields(q, arena);
+    request->tags = tags_of(q, arena);
+    request->model = arena_copy(arena, q->facts.model);
+    flight->model = arena_copy(arena, q->model);
+    request->prompt_bytes = q->facts.prompt_bytes;
+    request->max_age_s = q->ttl_ms / 1000;
+    request->raw = !q->parsed;
+    request->stream = q->facts.stream;
+    request->usage_asked = q->facts.include_usage;
+    request->retries = q->at + 1 < q->candidate_count ? 0 : q->candidate->provider->retries;
+    request->done = landed;
+    request->arg = flight;
+    return request->path.ptr && request->fields.ptr && request->tags.ptr ? 0 : -ENOMEM;
+}
+
+static int flight_new(struct service_call *q, struct flight **ret)
+{
+    struct flight *flight = heap_alloc(sizeof(*flight));
+    int r;
+
+    if (!flight)
+        return -ENOMEM;
+    memset(flight, 0, offsetof(struct flight, memory));
+    arena_init(&flight->arena, flight->memory, sizeof(flight->memory), FLIGHT_TEXTS_MAX);
+    flight->candidate = q->candidate;
+    flight->account = q->account;
+    account_ref(flight->account);
+    flight->keep = q->config->keep;
+    flight->keep->retain(flight->keep);
+    r = prepare(q, flight);
+    if (r < 0) {
+        flight_free(flight);
+        return r;
+    }
+    /* The reservation goes with the call: whatever becomes of the request, it is settled. */
+    flight->reservation = q->reservation;
+    q->reservation = (struct reservation){ 0 };
+    atomic_fetch_add_explicit(&flight->candidate->in_flight, 1, memory_order_relaxed);
+    *ret = flight;
+    return 0;
+}
+
+/* No call was made. */
+static void flight_cancel(struct flight *flight)
+{
+    landed(flight, &(struct ai_call_report){ 0 });
+}
+
+/* ---- fills ---- */
+
+static bool join(struct service_call *q)
+{
+    if (!ask_may_look(q))
+        return false;
+    q->collapsed = fill_join(q->gateway->options.fill->table, &q->key, ask_no_request(), q->route->waiters, q->task,
+                             &q->reader) == FILL_JOINED;
+    return q->collapsed;
+}
+
+int ask_join(struct service_call *q)
+{
+    return join(q) ? 0 : -ENOENT;
+}
+
+static bool keeps(const struct service_call *q)
+{
+    return q->parsed && q->facts.never == AI_CACHEABLE && q->ttl_ms > 0;
+}
+
+int ask_fill(struct service_call *q)
+{
+    const struct memory_entry *entry = memory_find(q->gateway->options.fill->memory, &q->key);
+    struct memory_variants variants = entry ? memory_variants(entry) : (struct memory_variants){ 0 };
+    struct fill_request request = {
+        .context = q->gateway->options.fill,
+        .keep = q->config->keep,
+        .policy = &q->route->cache,
+        .open = ai_call_open,
+        .request = ask_no_request(),
+        .scheme = VIEW("http"),
+        .key = q->key,
+        .url = q->url,
+        .newest_seen = variants.count ? memory_variant(variants, 0) : NULL,
+        .shared = keeps(q) && !q->no_lookup,
+    };
+    struct flight *flight;
+    int r = flight_new(q, &flight);
+
+    if (r < 0)
+        return r;
+    request.open_arg = &flight->request;
+    q->tried = true;
+    r = fill_start(&request, q->task, &q->reader);
+    if (r < 0)
+        flight_cancel(flight);
+    return r;
+}

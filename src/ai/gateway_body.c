@@ -1,0 +1,142 @@
+/* The body for a provider. When it speaks the client's dialect, the client's bytes are copied but for the members that must change: the
+ * model's name, and for streams the wish for usage, which metering needs. Else the request is translated. */
+#include "ai/gateway_internal.h"
+
+#include "ai/translate.h"
+
+#include <errno.h>
+
+#define EDITS_MAX 4u
+#define MAX_TOKENS_DEFAULT 4096u /* where a dialect demands a limit and nobody has set one */
+
+/* Bytes of the client's body that are replaced; len 0: inserted before. */
+struct edit {
+    size_t at, len;
+    struct view text;
+};
+
+struct edits {
+    struct edit list[EDITS_MAX];
+    unsigned count;
+};
+
+static void add(struct edits *edits, size_t at, size_t len, struct view text)
+{
+    unsigned i = edits->count++;
+
+    for (; i > 0 && edits->list[i - 1].at > at; i--)
+        edits->list[i] = edits->list[i - 1];
+    edits->list[i] = (struct edit){ at, len, text };
+}
+
+static void replace(struct edits *edits, const struct json *doc, uint32_t token, struct view text)
+{
+    add(edits, doc->tokens[token].at, doc->tokens[token].len, text);
+}
+
+/* As the last member of the whole. */
+static void append_member(struct edits *edits, const struct json *doc, struct view member)
+{
+    add(edits, (size_t)doc->tokens[0].at + doc->tokens[0].len - 1, 0, member);
+}
+
+/* The client's other stream options stay. */
+static void ask_usage(struct service_call *q, struct edits *edits, struct buf *scratch)
+{
+    const struct json *doc = &q->doc;
+    uint32_t options = q->facts.stream_options_at;
+    size_t from = scratch->len;
+
+    if (options && json_type(doc, options) == JSON_OBJECT) {
+        buf_lit(scratch, "{\"include_usage\":true");
+        for (uint32_t name = json_first(doc, options); name < json_end(doc, options);
+             name = json_after(doc, name + 1)) {
+            if (json_is(doc, name, VIEW("include_usage")))
+                continue;
+            buf_char(scratch, ',');
+            buf_put(scratch, json_raw(doc, name));
+            buf_char(scratch, ':');
+            buf_put(scratch, json_raw(doc, name + 1));
+        }
+        buf_char(scratch, '}');
+        replace(edits, doc, options, view_make(scratch->ptr + from, scratch->len - from));
+    } else if (options) {
+        replace(edits, doc, options, VIEW("{\"include_usage\":true}"));
+    } else {
+        append_member(edits, doc, VIEW(",\"stream_options\":{\"include_usage\":true}"));
+    }
+}
+
+static void apply(const struct edits *edits, struct view body, struct buf *out)
+{
+    size_t at = 0;
+
+    for (unsigned i = 0; i < edits->count; i++) {
+        const struct edit *edit = &edits->list[i];
+
+        buf_put(out, view_make(body.ptr + at, edit->at - at));
+        buf_put(out, edit->text);
+        at = edit->at + edit->len;
+    }
+    buf_put(out, view_skip(body, at));
+}
+
+static int copy_with_edits(struct service_call *q, struct buf *ret)
+{
+    struct buf model = buf_make(4096), options = buf_make(AI_BODY_MAX);
+    struct edits edits = { 0 };
+    bool metered = q->endpoint == AI_CHAT || q->endpoint == AI_COMPLETIONS;
+
+    if (q->facts.model_at && !view_eq(q->model, q->facts.model)) {
+        buf_json(&model, q->model);
+        replace(&edits, &q->doc, q->facts.model_at, buf_view(&model));
+    }
+    if (metered && q->facts.stream && !q->facts.include_usage)
+        ask_usage(q, &edits, &options);
+    if (q->candidate->max_output && !q->facts.max_tokens && (metered || q->endpoint == AI_RESPONSES)) {
+        char *memory = arena_alloc(&q->arena, 64);
+        struct text limit = text_make(memory, memory ? 64 : 0);
+
+        text_put(&limit, q->endpoint == AI_RESPONSES ? VIEW(",\"max_output_tokens\":") : VIEW(",\"max_tokens\":"));
+        text_u64(&limit, q->candidate->max_output);
+        if (q->facts.max_at) /* null: said, and to be replaced */
+            replace(&edits, &q->doc, q->facts.max_at,
+                    view_skip(text_view(&limit), 1 + view_find(text_view(&limit), ':')));
+        else
+            append_member(&edits, &q->doc, text_view(&limit));
+    }
+    apply(&edits, q->in.body, ret);
+    if (model.failed || options.failed)
+        ret->failed = true;
+    buf_free(&model);
+    buf_free(&options);
+    return ret->failed ? -ENOMEM : 0;
+}
+
+bool ask_endpoint(const struct service_call *q, const struct ai_provider *provider, enum ai_endpoint *ret)
+{
+    enum ai_endpoint other = q->endpoint == AI_CHAT ? AI_MESSAGES : AI_CHAT;
+
+    *ret = q->endpoint;
+    if (q->dialect == provider->dialect)
+        return true;
+    if (!q->parsed || !translate_can(q->endpoint, other) || ai_endpoint_dialect(other) != provider->dialect)
+        return false;
+    *ret = other;
+    return true;
+}
+
+int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret, struct text *reason)
+{
+    uint64_t max = q->candidate->max_output ? q->candidate->max_output : MAX_TOKENS_DEFAULT;
+    int r;
+
+    *ret = buf_make(AI_BODY_MAX);
+    if (!q->parsed)
+        buf_put(ret, q->in.body);
+    else if (provider != q->endpoint)
+        return translate_request(q->endpoint, provider, &q->doc, q->model, max, ret, reason);
+    else if ((r = copy_with_edits(q, ret)) < 0)
+        return r;
+    return ret->failed ? -ENOMEM : 0;
+}

@@ -1,0 +1,195 @@
+/* The fields of an answer: what the client's SDK reads, and where the answer came from. */
+#include "ai/gateway_internal.h"
+
+#include "base/clock.h"
+#include "cache/conditional.h"
+#include "cache/freshness.h"
+
+#define FIELDS_ROOM ((size_t)4096)
+
+static void put_micro(struct text *t, int64_t micro)
+{
+    text_printf(t, "%lld.%06lld", (long long)(micro / 1000000), (long long)(micro % 1000000));
+}
+
+bool ask_stored_usage(const struct object *object, struct ai_usage *ret)
+{
+    struct view rest = object_head(object), name, value;
+    uint64_t *parts[] = { &ret->input, &ret->cached, &ret->cache_write, &ret->output, &ret->reasoning };
+
+    *ret = (struct ai_usage){ 0 };
+    while (head_next(&rest, &name, &value)) {
+        if (!view_eq_icase(name, VIEW("Doorstep-AI-Usage")))
+            continue;
+        for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+            if (!view_parse_u64(view_cut(&value, ' '), parts[i]))
+                return false;
+        ret->known = view_eq(value, VIEW("1"));
+        return true;
+    }
+    return false;
+}
+
+static void put_cache_status(struct service_call *q, struct text *t)
+{
+    text_lit(t, "Cache-Status: \"");
+    text_put(t, q->config->node);
+    text_lit(t, "\"; ");
+    if (q->hit) {
+        int64_t ttl = MIN(q->object->times.lifetime_ms, (int64_t)q->ttl_ms) -
+                      object_age_ms(&q->object->times, loop_wall_ms(q->loop));
+
+        text_lit(t, "hit; ttl=");
+        text_i64(t, ttl >= 0 ? ttl / 1000 : -((-ttl + 999) / 1000));
+        text_lit(t, "; detail=");
+        text_put(t, rung_name(q->rung));
+    } else if (q->refused || q->local) {
+        text_put(t, q->refused ? VIEW("detail=refused") : VIEW("detail=node"));
+    } else {
+        text_put(t, q->no_lookup ? VIEW("fwd=request") : ask_may_look(q) ? VIEW("fwd=uri-miss") : VIEW("fwd=bypass"));
+        text_lit(t, "; fwd-status=");
+        text_u64(t, q->status);
+        if (q->stored)
+            text_lit(t, "; stored");
+        if (q->collapsed)
+            text_lit(t, "; collapsed");
+        if (q->facts.never != AI_CACHEABLE) {
+            text_lit(t, "; detail=");
+            text_put(t, view_str(ai_never_text(q->facts.never)));
+        }
+    }
+    text_lit(t, "\r\n");
+}
+
+static void put_source(struct service_call *q, struct text *t)
+{
+    const struct ledger_row *row = &q->account->row;
+
+    text_lit(t, "Doorstep-AI: provider=");
+    text_put(t, q->candidate->provider->name);
+    text_lit(t, "; model=\"");
+    for (size_t i = 0; i < q->model.len; i++) /* a string of RFC 8941: printable, these two escaped */
+        if (q->model.ptr[i] >= ' ' && q->model.ptr[i] <= '~' && q->model.ptr[i] != '"' && q->model.ptr[i] != '\\')
+            text_char(t, q->model.ptr[i]);
+    text_char(t, '"');
+    if (q->candidate->provider->region.len) {
+        text_lit(t, "; region=");
+        text_put(t, q->candidate->provider->region);
+    }
+    text_lit(t, "; attempts=");
+    text_u64(t, q->hit || q->collapsed ? 0 : MAX(row->attempts, 1u));
+    /* What a stream costs is known at its end: the ledger has it. */
+    if (q->hit || q->collapsed || row->cost) {
+        text_lit(t, "; cost=");
+        put_micro(t, row->cost);
+    }
+    if (q->hit) {
+        text_lit(t, "; saved=");
+        put_micro(t, q->saved);
+    }
+    if (q->is_stale)
+        text_lit(t, "; stale");
+    text_lit(t, "\r\n");
+}
+
+static void put_timing(struct text *t, struct view name, uint64_t us, bool *first)
+{
+    text_put(t, *first ? VIEW("Server-Timing: ") : VIEW(", "));
+    *first = false;
+    text_put(t, name);
+    text_lit(t, ";dur=");
+    text_u64(t, us / 1000);
+    text_char(t, '.');
+    text_char(t, (char)('0' + us / 100 % 10));
+    text_char(t, (char)('0' + us / 10 % 10));
+    text_char(t, (char)('0' + us % 10));
+}
+
+static void put_timings(struct service_call *q, struct text *t)
+{
+    uint64_t now = clock_mono_us() - q->in.started_us;
+    bool first = true;
+
+    put_timing(t, VIEW("auth"), q->read_us, &first);
+    if (q->looked_up_us)
+        put_timing(t, VIEW("lookup"), q->looked_up_us - q->read_us, &first);
+    if (q->disk_us)
+        put_timing(t, VIEW("disk"), q->disk_us, &first);
+    if (q->shared_us)
+        put_timing(t, VIEW("shared"), q->shared_us, &first);
+    if (q->reader) {
+        uint32_t content = fill_timing(q->reader)->first_byte_us;
+
+        put_timing(t, q->collapsed ? VIEW("wait") : VIEW("provider"), now - MIN(now, q->looked_up_us), &first);
+        if (content)
+            put_timing(t, VIEW("first-token"), content, &first);
+    }
+    put_timing(t, VIEW("total"), now, &first);
+    text_lit(t, "\r\n");
+}
+
+/* The provider's rate limits mean something to the one whose call met them, and nothing in a hit. */
+static void put_provider_fields(struct service_call *q, struct text *t)
+{
+    struct view rest = object_head(q->object), name, value;
+
+    while (head_next(&rest, &name, &value)) {
+        if (!view_starts_with_icase(name, VIEW("x-ratelimit-")) &&
+            !view_starts_with_icase(name, VIEW("anthropic-ratelimit-")) &&
+            !view_starts_with_icase(name, VIEW("openai-")) && !view_eq_icase(name, VIEW("retry-after")))
+            continue;
+        text_put(t, name);
+        text_lit(t, ": ");
+        text_put(t, value);
+        text_lit(t, "\r\n");
+    }
+}
+
+static struct view type_of(const struct service_call *q)
+{
+    if (q->refused || q->local)
+        return VIEW("application/json");
+    if (q->parsed && q->status == 200)
+        return q->streams ? VIEW("text/event-stream; charset=utf-8") : VIEW("application/json");
+    return q->object ? head_value(object_head(q->object), FIELD_CONTENT_TYPE) : VIEW("application/json");
+}
+
+bool ask_write_fields(struct service_call *q)
+{
+    size_t cap =
+        FIELDS_ROOM + q->config->node.len + (q->object && !q->hit ? object_head(q->object).len : 0) + q->model.len;
+    struct text *t = &q->fields;
+
+    *t = text_make(arena_alloc(&q->arena, cap), cap);
+    if (!t->ptr)
+        return false;
+    text_lit(t, "Content-Type: ");
+    text_put(t, type_of(q));
+    text_lit(t, "\r\n");
+    if (q->streams || q->refused)
+        text_put(t, q->refused ? VIEW("Cache-Control: no-store\r\n") : VIEW("Cache-Control: no-cache\r\n"));
+    if (q->hit) {
+        text_lit(t, "Age: ");
+        text_i64(t, object_age_ms(&q->object->times, loop_wall_ms(q->loop)) / 1000);
+        text_lit(t, "\r\n");
+    }
+    put_cache_status(q, t);
+    if (q->candidate && q->object)
+        put_source(q, t);
+    put_timings(q, t);
+    if (q->object && !q->hit && !q->collapsed)
+        put_provider_fields(q, t);
+    if (q->status == 402)
+        text_lit(t, "x-should-retry: false\r\n");
+    if (q->refused && (q->status == 503 || q->status == 429)) {
+        text_lit(t, "Retry-After: ");
+        text_u64(t, MIN(MAX((q->wait_ms + 999) / 1000, (uint64_t)1), (uint64_t)60));
+        text_lit(t, "\r\n");
+    }
+    if (q->dialect == AI_ANTHROPIC && q->in.request_id.len) {
+        text_lit(t, "request-id: ");
+        text_put(t, q->in.request_id);
+        text_lit(t, "\r\n");
+    }
+    return !t->overflow;
+}

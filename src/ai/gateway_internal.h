@@ -1,0 +1,158 @@
+/* One request at the gateway, as its own files see it: gateway.c (the service and the steps), gateway_read.c (what the request is and
+ * whether it may), gateway_models.c (the list of models), gateway_lookup.c (the rungs), gateway_ask.c (candidates and calls), gateway_body.c (the body for a provider),
+ * gateway_answer.c (what the client gets), gateway_head.c (its fields). */
+#pragma once
+
+#include "ai/facts.h"
+#include "ai/fingerprint.h"
+#include "ai/gateway.h"
+#include "ai/replay.h"
+#include "proto/cache_control.h"
+
+#define AI_CANDIDATES_MAX 16u
+#define AI_BODY_MAX ((size_t)64 * 1024 * 1024) /* for a provider: what the client sent, and what is added to it */
+
+struct ai_gateway {
+    struct ai_gateway_options options;
+    struct service service;
+};
+
+enum ask_step {
+    ASK_CANDIDATE, /* the next one: its key, memory */
+    ASK_CLIMB,     /* the rungs below */
+    ASK_RESERVE,   /* may it be paid? */
+    ASK_FILL,      /* a fill is joined or started */
+    ASK_WAIT,      /* for its first content */
+    ASK_ANSWER,    /* the answer is settled */
+    ASK_STEPS
+};
+
+/* How the bytes of an answer reach the client. */
+enum ask_form {
+    ASK_TEXT,   /* `out`: an error of ours, or a converted answer */
+    ASK_OBJECT, /* as they are in the object */
+    ASK_FILTER, /* the object's stream, less what the client did not ask for */
+    ASK_CONVERT /* once complete, in the other form: stream to plain or back */
+};
+
+struct service_call {
+    struct ai_gateway *gateway;
+    const struct ai_route *route;
+    const struct ai_config *config;
+    struct loop *loop;
+    struct task *task;
+    struct timer timer;
+    enum ask_step step;
+    struct service_request in;
+    struct http_request request; /* copy; views into the connection's head, which stays */
+    struct arena arena;
+
+    enum ai_endpoint endpoint;
+    enum ai_dialect dialect;
+    struct view url;  /* for purges */
+    struct view path; /* from "/v1/" on, without query */
+    struct json doc;
+    bool parsed;
+    struct ai_facts facts;
+    struct view tenant, key_id;
+    struct cache_control cc;
+    bool no_lookup, no_store;
+    uint64_t ttl_ms;
+    int64_t max_age_ms; /* the client's; -1: any */
+
+    struct ai_candidate *candidates[AI_CANDIDATES_MAX];
+    unsigned candidate_count, at;
+    struct ai_candidate *candidate; /* being tried, or whose answer it is */
+    struct view model;              /* as it calls it */
+    struct view scope;
+    struct key key;
+    struct view plain_model; /* the client's name for it, without a provider's */
+    uint64_t wait_ms;        /* the shortest time after which a candidate that was passed over may be asked */
+    bool tried;              /* some candidate was asked */
+
+    struct ladder_waiter climb;
+    struct ladder_answer raised;
+    enum rung rung;
+    uint32_t disk_us, shared_us;
+    struct object *failed; /* the last candidate's error; a reference */
+    bool timed_out;
+    unsigned restarts;
+    struct object *stale; /* an answer that is too old, in case nothing better comes; a reference */
+
+    struct account *account;
+    struct reservation reservation;
+    uint64_t reserve_until_ms;
+    struct fill_reader *reader;
+    bool collapsed, hit, is_stale, stored;
+
+    struct object *object; /* what is answered with: a reference, or the reader's fill's */
+    bool object_held;
+    enum ask_form form;
+    bool streams; /* the client gets events */
+    struct object_cursor cursor;
+    struct replay replay;
+    struct view input;   /* of the object, on its way through the filter */
+    uint64_t consumed;   /* of the object, by what is being written */
+    struct buf gathered; /* to be converted */
+    struct buf out;
+    size_t out_at;
+    uint16_t status;
+    bool refused, local; /* an error of ours; an answer of ours */
+    struct text fields;
+    uint64_t read_us, looked_up_us; /* since the start */
+    int64_t saved;
+    bool ended;        /* the client has all of it */
+    char memory[2048]; /* not zeroed */
+};
+
+/* gateway_read.c: 0, or the answer is settled already. */
+int ask_read(struct service_call *q);
+
+/* gateway_models.c: true when it is answered here. */
+bool ask_models(struct service_call *q);
+
+/* What a purge by URL would name. */
+struct view ask_url(struct service_call *q);
+
+/* gateway_lookup.c */
+/* What fills are told of a client's request: nothing. */
+const struct http_request *ask_no_request(void);
+/* The key of q->candidate. False: memory is out. */
+bool ask_make_key(struct service_call *q);
+/* May what is stored be used for this request at all? */
+bool ask_may_look(const struct service_call *q);
+/* Looks in memory (or at what the climb brought). True: q->object is the answer. */
+bool ask_find(struct service_call *q);
+enum ask_climb { ASK_CLIMB_NONE, ASK_CLIMB_STARTED };
+enum ask_climb ask_begin_climb(struct service_call *q);
+
+/* gateway_ask.c */
+void ask_choose_candidates(struct service_call *q);
+/* Is it worth asking this one now? Notes for how long not. */
+bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate);
+/* 0; -EAGAIN: soon; -EINVAL with the answer settled. */
+int ask_reserve(struct service_call *q);
+/* Joins a fill under way for the key: 0 or -ENOENT. */
+int ask_join(struct service_call *q);
+/* Starts one: 0; -EALREADY, -ESTALE as fill_start(); -EINVAL with the answer settled; -ENOMEM. */
+int ask_fill(struct service_call *q);
+
+/* gateway_body.c: 0 and the body; -EINVAL with the reason; -ENOMEM. */
+int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret, struct text *reason);
+/* What the provider's endpoint is for a client's. False: it has none that fits. */
+bool ask_endpoint(const struct service_call *q, const struct ai_provider *provider, enum ai_endpoint *ret);
+
+/* gateway_answer.c */
+void ask_refuse(struct service_call *q, int status, const char *type, struct view message, const char *code);
+void ask_use_object(struct service_call *q);
+/* The whole answer in the other form, once it is there. 0; -EAGAIN; -EIO, -ENOMEM. */
+int ask_convert(struct service_call *q);
+/* As service.read and service.took. */
+ssize_t ask_next(struct service_call *q, struct view *ret);
+void ask_took(struct service_call *q, size_t len);
+
+/* gateway_head.c */
+/* Writes q->fields. False: memory is out. */
+bool ask_write_fields(struct service_call *q);
+/* What a stored head says its answer used. */
+bool ask_stored_usage(const struct object *object, struct ai_usage *ret);

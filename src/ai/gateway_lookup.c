@@ -1,0 +1,138 @@
+/* The rungs: the key of a candidate's answer, and who has it. What is found must not have been purged since, must be fresh enough for the
+ * client and the route, and is otherwise kept at hand in case every candidate fails. */
+#include "ai/gateway_internal.h"
+
+#include "base/clock.h"
+#include "cache/freshness.h"
+
+/* Fills have no request of a client: every answer has its own key, and no answer varies. */
+static const struct http_request nothing = {
+    .method = METHOD_GET, .method_name = { "GET", 3 }, .authority = { "ai", 2 }, .path = { "/", 1 }, .minor = 1
+};
+
+const struct http_request *ask_no_request(void)
+{
+    return &nothing;
+}
+
+/* Who may see the answer: the first part of every key. Lengths keep a tenant from imitating another. */
+static struct view scope_of(struct service_call *q)
+{
+    struct view user = q->facts.user_at ? json_raw(&q->doc, q->facts.user_at) : VIEW_NONE;
+    size_t cap = q->tenant.len + q->key_id.len + user.len + 64;
+    struct text t;
+
+    if (q->route->scope == AI_SCOPE_PUBLIC)
+        return VIEW("*");
+    t = text_make(arena_alloc(&q->arena, cap), cap);
+    if (!t.ptr)
+        return VIEW_NONE;
+    text_printf(&t, "t%zu:", q->tenant.len);
+    text_put(&t, q->tenant);
+    if (q->route->scope == AI_SCOPE_USER) {
+        text_printf(&t, ":k%zu:", q->key_id.len);
+        text_put(&t, q->key_id);
+        text_lit(&t, ":u");
+        text_put(&t, user);
+    }
+    return text_view(&t);
+}
+
+static struct view field_value(const struct service_call *q, struct view name)
+{
+    const struct field *field = fields_find(&q->request.fields, name);
+
+    return field ? field->value : VIEW_NONE;
+}
+
+bool ask_make_key(struct service_call *q)
+{
+    struct fingerprint_context context = {
+        .kind = FINGERPRINT_EXACT,
+        .endpoint = q->endpoint,
+        .scope = q->scope.ptr ? q->scope : scope_of(q),
+        .epoch = q->route->epoch,
+        .region = q->candidate->provider->region,
+        .provider = q->candidate->provider->name,
+        .model = q->model,
+        .anthropic_version = field_value(q, VIEW("anthropic-version")),
+        .anthropic_beta = field_value(q, VIEW("anthropic-beta")),
+        .openai_beta = field_value(q, VIEW("OpenAI-Beta")),
+    };
+    size_t cap = context.scope.len + FINGERPRINT_MAX;
+    struct text text = text_make(arena_alloc(&q->arena, cap), cap);
+
+    q->scope = context.scope;
+    if (!context.scope.ptr || !text.ptr || ai_fingerprint(&context, &q->doc, &q->facts, &text) < 0)
+        return false;
+    q->key = key_of(text_view(&text));
+    return true;
+}
+
+bool ask_may_look(const struct service_call *q)
+{
+    return q->parsed && q->facts.never == AI_CACHEABLE && q->ttl_ms > 0 && !q->no_lookup;
+}
+
+/* Takes over a reference. True: it is the answer. */
+static bool judge(struct service_call *q, struct object *object, enum rung rung)
+{
+    int64_t now = loop_wall_ms(q->loop), age = object_age_ms(&object->times, now), ttl;
+
+    if (marks_check(q->gateway->options.fill->marks, object) == MARKS_HARD || object->external ||
+        !(object->flags & OBJECT_COMPLETE)) {
+        if (rung == RUNG_MEMORY && !object->external)
+            memory_drop_object(q->gateway->options.fill->memory, object);
+        object_unref(object);
+        return false;
+    }
+    ttl = MIN(object->times.lifetime_ms, (int64_t)q->ttl_ms) - age;
+    if (ttl <= 0 || atomic_load_explicit(&object->soft_purged, memory_order_relaxed) ||
+        (q->max_age_ms >= 0 && age > q->max_age_ms) || marks_in_doubt(q->gateway->options.fill->marks)) {
+        if (age < (int64_t)q->route->stale_ms && !q->stale)
+            q->stale = object;
+        else
+            object_unref(object);
+        return false;
+    }
+    q->object = object;
+    q->object_held = true;
+    q->rung = rung;
+    return true;
+}
+
+bool ask_find(struct service_call *q)
+{
+    const struct memory_entry *entry = memory_find(q->gateway->options.fill->memory, &q->key);
+    struct memory_variants variants = entry ? memory_variants(entry) : (struct memory_variants){ 0 };
+    struct object *object = variants.count ? memory_variant(variants, 0) : NULL;
+
+    if (object && object_try_ref(object)) {
+        memory_touch(object);
+        if (judge(q, object, q->raised.object ? q->raised.rung : RUNG_MEMORY))
+            return true;
+    }
+    if (q->raised.object) {
+        object = q->raised.object;
+        q->raised.object = NULL;
+        return judge(q, object, q->raised.rung);
+    }
+    return false;
+}
+
+enum ask_climb ask_begin_climb(struct service_call *q)
+{
+    const struct ladder_rule *rule = &q->route->cache.ladder;
+    struct ladder *ladder = q->gateway->options.ladder;
+    struct ladder_query query = {
+        .key = &q->key,
+        .request = &nothing,
+        .disk = rule->disk != LADDER_DISK_OFF,
+        .shared = rule->shared,
+        .keep = rule->disk,
+    };
+
+    if (!ladder || !ladder_may_have(ladder, &query) || !ladder_climb(ladder, &query, q->task, &q->climb))
+        return ASK_CLIMB_NONE;
+    return ASK_CLIMB_STARTED;
+}

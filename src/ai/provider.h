@@ -1,0 +1,16 @@
+/* Choosing among a provider's credentials, and what its answers teach about them. Any loop. */
+#pragma once
+
+#include "ai/config.h"
+
+#define AI_CREDENTIALS_MAX 32u
+#define AI_RETRY_AFTER_MAX_S 60u /* some SDKs sleep through whatever is said, others ignore more */
+
+/* A credential that is neither dead nor resting nor in `tried` (bits): its index; -ENOENT: none, ever; -EAGAIN: later, *ret_wait_ms.
+ * A provider without credentials gives AI_CREDENTIALS_MAX once. */
+int ai_credential_choose(struct ai_provider *provider, uint32_t tried, uint64_t now_ms, uint64_t *ret_wait_ms);
+/* It answered 429. `after_s`: its Retry-After, 0: not said. */
+void ai_credential_rest(struct ai_provider *provider, unsigned index, uint64_t now_ms, uint64_t after_s);
+void ai_credential_kill(struct ai_provider *provider, unsigned index);
+/* False: asking it now would fail at once (no credential, or nobody may be reached); *ret_wait_ms: how long, when that is known. */
+bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms);

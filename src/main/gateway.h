@@ -1,0 +1,25 @@
+/* The AI gateway's parts that outlive configurations: prices, budgets, ledger and the gateway itself. Made when the tiers are, before
+ * anything is compiled, and ended before them. */
+#pragma once
+
+#include "ai/gateway.h"
+#include "http/server.h"
+#include "main/site.h"
+
+struct gateway {
+    struct ai_gateway *ai; /* NULL: the site has no AI */
+    struct ledger *ledger;
+    struct budgets *budgets;
+    struct prices *_Atomic prices;
+    struct redis *redis; /* borrowed */
+    struct state *state; /* borrowed */
+};
+
+/* 0; -errno, the reason logged. The server's fill context, ladder and state are there. */
+int gateway_open(struct gateway *gateway, struct server *server, const struct site *site, unsigned loop_count);
+/* A changed configuration: prices and budgets anew. False, and nothing changed: the reason is in `reason`. */
+bool gateway_reload(struct gateway *gateway, const struct site *site, struct text *reason);
+/* On each loop's thread, its fills ended. */
+void gateway_close_loop(struct gateway *gateway, struct loop *loop);
+/* From the main thread, the loops closed, the state still open. */
+void gateway_close(struct gateway *gateway);

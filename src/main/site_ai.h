@@ -1,0 +1,79 @@
+/* What a configuration file says about the AI gateway: part of main/site.h, which see for the conventions. */
+#pragma once
+
+#include "main/site_upstream.h"
+
+struct site_ai_provider {
+    struct view name;
+    struct option_url url;
+    struct site_upstream upstream; /* made of the options here; its servers by site_ai_check() */
+    unsigned dialect, rung;        /* enum ai_dialect, enum ai_rung */
+    struct view region;
+    struct option_strings keys;
+    struct option_strings key_files;
+    struct option_strings models;
+    uint64_t first_token_timeout, token_timeout; /* OPTION_UNSET: by the rung */
+    uint64_t retries;
+};
+
+struct site_ai_candidate {
+    struct view provider;
+    size_t provider_index; /* filled by site_ai_check() */
+    struct view model;
+    uint64_t weight;
+    uint64_t context;
+    uint64_t max_output;
+    uint64_t concurrency;
+    uint64_t max_first_token;
+    bool tools, images, json_schema;
+};
+
+struct site_ai_model {
+    struct view name;
+    unsigned order; /* enum ai_order */
+    struct {
+        struct site_ai_candidate *items;
+        size_t count;
+    } candidates;
+};
+
+struct site_ai_budget {
+    struct view name;
+    struct view tenant, key, model;
+    struct option_strings each;
+    unsigned unit, window;
+    struct view limit; /* money: "12.50"; tokens: "1000000" */
+    int64_t amount;    /* filled by site_ai_check() */
+    bool soft, shared;
+};
+
+struct site_ai {
+    bool present; /* some route is one of the gateway's; filled by site_check() */
+    unsigned auth;
+    struct {
+        struct site_ai_provider *items;
+        size_t count;
+    } providers;
+    struct {
+        struct site_ai_model *items;
+        size_t count;
+    } models;
+    struct view prices;
+    unsigned unknown_price;
+    struct {
+        struct site_ai_budget *items;
+        size_t count;
+    } budgets;
+    double budget_share;
+    uint64_t ledger_days;
+};
+
+struct site_ai_route {
+    bool present; /* filled by site_check() */
+    uint64_t ttl, ttl_max, stale_if_error;
+    unsigned scope, semantic;
+    bool only_deterministic;
+    uint64_t pace;
+    uint64_t epoch;
+    uint64_t body_limit;
+};
