@@ -19,6 +19,7 @@ int admin_new(struct admin **ret, const struct admin_options *options)
         return -ENOMEM;
     admin->server = options->server;
     admin->metrics = options->metrics;
+    admin->ai_keys = options->ai_keys;
     admin->token_len = options->token.len;
     admin->token = heap_strdup(options->token.ptr ? options->token.ptr : "", options->token.len);
     admin->started_ms = clock_mono_ms();
@@ -136,7 +137,9 @@ enum page {
     PAGE_WHY,
     PAGE_PURGE,
     PAGE_UPSTREAMS,
-    PAGE_BREAKER
+    PAGE_BREAKER,
+    PAGE_KEYS,
+    PAGE_REVOKE
 };
 
 static enum page find_page(struct view path)
@@ -152,6 +155,8 @@ static enum page find_page(struct view path)
         { { "/why", 4 }, PAGE_WHY },
         { { "/purge", 6 }, PAGE_PURGE },
         { { "/upstreams", 10 }, PAGE_UPSTREAMS },
+        { { "/ai/keys", 8 }, PAGE_KEYS },
+        { { "/ai/keys/revoke", 15 }, PAGE_REVOKE },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
@@ -173,6 +178,13 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
     case PAGE_PURGE: answer_purge(request, ret); return;
     case PAGE_UPSTREAMS: admin_upstreams_page(admin, ret); return;
     case PAGE_BREAKER: admin_switch_breaker(admin, request, ret); return;
+    case PAGE_KEYS:
+        if (request->method == METHOD_POST)
+            admin_create_key(admin, loop, request, ret);
+        else
+            admin_list_keys(admin, ret);
+        return;
+    case PAGE_REVOKE: admin_revoke_key(admin, loop, request, ret); return;
     case PAGE_HEALTH: answer_health(ret); return;
     case PAGE_READY: answer_ready(admin, ret); return;
     case PAGE_NONE: break;
@@ -186,7 +198,8 @@ void admin_handle(void *arg, struct loop *loop, const struct http_request *reque
 {
     struct admin *admin = arg;
     enum page page = find_page(request->path);
-    bool changing = page == PAGE_PURGE || page == PAGE_BREAKER;
+    bool changing = page == PAGE_PURGE || page == PAGE_BREAKER || page == PAGE_REVOKE ||
+                    (page == PAGE_KEYS && request->method == METHOD_POST);
     bool reading = request->method == METHOD_GET || request->method == METHOD_HEAD;
 
     (void)body; /* everything that can be asked fits in the query */
@@ -196,15 +209,18 @@ void admin_handle(void *arg, struct loop *loop, const struct http_request *reque
     }
     if (changing && request->method != METHOD_POST) {
         ret->allow = "POST";
-        answer_error(ret, 405, page == PAGE_PURGE ? "purging wants POST" : "switching wants POST");
+        answer_error(ret, 405,
+                     page == PAGE_PURGE    ? "purging wants POST"
+                     : page == PAGE_REVOKE ? "revoking wants POST"
+                                           : "switching wants POST");
         return;
     }
     if (changing && admin->token_len == 0 && is_of_a_page(request)) {
-        answer_error(ret, 403, "sent by a web page: without admin.token, pages may not purge or switch");
+        answer_error(ret, 403, "sent by a web page: without admin.token, pages may not purge, switch or make keys");
         return;
     }
     if (!changing && page != PAGE_NONE && !reading) {
-        ret->allow = "GET, HEAD";
+        ret->allow = page == PAGE_KEYS ? "GET, HEAD, POST" : "GET, HEAD";
         answer_error(ret, 405, "this page is read with GET");
         return;
     }

@@ -7,6 +7,9 @@
  *     GET  /why?url=URL        how this URL is treated now and why: JSON, or text with format=text
  *     POST /purge?url=URL      also ?prefix=, ?tag=, ?host=, ?group=, ?all=1; with soft=1 marks stale. The listener carries it
  *                              out and answers when it is durable and known elsewhere: {"purged":true,...}
+ *     GET  /ai/keys            the API keys of this node, without their secrets: JSON
+ *     POST /ai/keys?name=NAME  also &tenant=, &scopes=, &rules=, &expires=SECONDS: makes one; the answer has its text, once
+ *     POST /ai/keys/revoke?key=PREFIX-OR-ID
  *
  * Errors are JSON: {"status":401,"error":"..."}. With a token set, everything but the two health paths wants
  * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. Without a token a
@@ -16,12 +19,15 @@
 #include "base/metrics.h"
 #include "http/server.h"
 
+struct ai_keys;
+
 struct admin;
 
 struct admin_options {
     struct server *server; /* borrowed, as all below */
     struct metrics *metrics;
-    struct view token; /* copied; empty: none asked for */
+    struct view token;       /* copied; empty: none asked for */
+    struct ai_keys *ai_keys; /* NULL: this node has none */
 };
 
 /* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */

@@ -8,7 +8,8 @@ struct admin {
     struct metrics *metrics;
     char *token;
     size_t token_len;
-    uint64_t started_ms; /* monotonic */
+    struct ai_keys *ai_keys; /* NULL: none */
+    uint64_t started_ms;     /* monotonic */
 };
 
 /* Calls `write` with more and more room until it fits (at most 64 MiB), and hands the memory to the answer. */
@@ -47,6 +48,13 @@ void admin_put_tiers(struct text *out, const struct server *server);
 
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);
+
+/* keys.c */
+void admin_list_keys(struct admin *admin, struct admin_answer *ret);
+void admin_create_key(struct admin *admin, struct loop *loop, const struct http_request *request,
+                      struct admin_answer *ret);
+void admin_revoke_key(struct admin *admin, struct loop *loop, const struct http_request *request,
+                      struct admin_answer *ret);
 
 /* upstreams.c */
 void admin_upstream_metrics(struct text *out, void *admin);

@@ -13,10 +13,10 @@ typedef enum flow step_function(struct req *r);
 enum flow req_run(struct req *r)
 {
     static step_function *const steps[STEP_COUNT] = {
-        [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,   [STEP_PURGE] = step_purge,
-        [STEP_LOOKUP] = step_lookup,   [STEP_CLIMB] = step_climb,   [STEP_FETCH] = step_fetch,
-        [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel, [STEP_SERVICE] = step_service,
-        [STEP_FINISH] = step_finish,
+        [STEP_ROUTE] = step_route,     [STEP_ADMIT] = step_admit,     [STEP_PURGE] = step_purge,
+        [STEP_ADMIN] = step_admin,     [STEP_LOOKUP] = step_lookup,   [STEP_CLIMB] = step_climb,
+        [STEP_FETCH] = step_fetch,     [STEP_DELIVER] = step_deliver, [STEP_TUNNEL] = step_tunnel,
+        [STEP_SERVICE] = step_service, [STEP_FINISH] = step_finish,
     };
     enum flow flow;
 
@@ -55,6 +55,8 @@ void req_release(struct req *r)
     if (r->raised.leased)
         ladder_release(r->hl->server->ladder, r->hl->loop, &r->key);
     purge_job_leave(r->purge);
+    if (r->admin_wait)
+        r->admin_wait->leave(r->admin_wait);
     disk_stream_close(r->disk_stream);
     object_unref(r->raised.object);
     if (r->tunnel_open)
@@ -120,7 +122,7 @@ enum flow step_route(struct req *r)
     r->scheme = VIEW("http");
     client_identify(r);
     if (r->conn->kind == LISTENER_ADMIN) {
-        struct admin_answer answer = { .status = 404 };
+        struct admin_answer answer = { .status = 404, .task = r->task };
 
         r->close = r->close || r->request.body != BODY_NONE;
         r->hl->server->admin(r->hl->server->admin_arg, r->hl->loop, &r->request, VIEW_NONE, r->conn->local, &answer);
@@ -128,6 +130,11 @@ enum flow step_route(struct req *r)
         r->allow = answer.allow;
         if (answer.purge)
             return purge_begin(r, &answer.event);
+        if (answer.wait) {
+            r->admin_wait = answer.wait;
+            r->step = STEP_ADMIN;
+            return FLOW_CONTINUE;
+        }
         return reply_text(r, answer.status, answer.content_type, answer.body);
     }
     if (r->request.method == METHOD_TRACE)
@@ -139,6 +146,17 @@ enum flow step_route(struct req *r)
         return reply_error(r, 404, "no route of this node matches");
     r->step = STEP_ADMIT;
     return FLOW_CONTINUE;
+}
+
+/* What the admin handler has begun: answered when it is done. */
+enum flow step_admin(struct req *r)
+{
+    struct admin_answer answer = { .status = 503 };
+
+    if (!r->admin_wait->done(r->admin_wait, &answer))
+        return FLOW_WAIT;
+    r->error_body = answer.body;
+    return reply_text(r, answer.status, answer.content_type, answer.body);
 }
 
 /* ---- ADMIT ---- */

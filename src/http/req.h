@@ -18,6 +18,7 @@ enum step {
     STEP_ROUTE,
     STEP_ADMIT,
     STEP_PURGE,
+    STEP_ADMIN,
     STEP_LOOKUP,
     STEP_CLIMB,
     STEP_FETCH,
@@ -94,6 +95,7 @@ struct req {
     struct ladder_answer raised;     /* what they said; its object is a reference */
     struct disk_stream *disk_stream; /* the body being delivered lies on disk */
     struct purge_job *purge;
+    struct admin_wait *admin_wait;
     enum rung rung;     /* where `object` was found, with from_cache */
     bool climbed;       /* the rungs below memory were asked */
     bool unconditional; /* what is stored could not be confirmed: ask for the whole */
@@ -163,6 +165,7 @@ uint64_t req_random(struct req *r);
 enum flow step_route(struct req *r);
 enum flow step_admit(struct req *r);
 enum flow step_purge(struct req *r);
+enum flow step_admin(struct req *r);
 enum flow step_lookup(struct req *r);
 enum flow step_climb(struct req *r);
 enum flow step_fetch(struct req *r);

@@ -9,6 +9,13 @@
 struct conn;
 struct req;
 
+struct admin_answer;
+/* An answer that is not there yet; embedded by whoever makes it. All of it on the loop of the request. */
+struct admin_wait {
+    bool (*done)(struct admin_wait *wait, struct admin_answer *ret); /* false: wait for the wake of the task */
+    void (*leave)(struct admin_wait *wait);                          /* the end in any state; frees it */
+};
+
 /* Handles a request on an admin listener: fills in the reply (body in the arena of the request). Wired by main. */
 struct admin_answer {
     int status;
@@ -17,6 +24,8 @@ struct admin_answer {
     const char *allow; /* for 405 */
     bool purge;        /* `event` is to be carried out, and its result is the answer; its target lies in `body` */
     struct purge_event event;
+    struct task *task;       /* given: what to wake for `wait` */
+    struct admin_wait *wait; /* the answer comes later */
 };
 typedef void admin_handler(void *arg, struct loop *loop, const struct http_request *request, struct view body,
                            bool local, struct admin_answer *ret);

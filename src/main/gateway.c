@@ -96,7 +96,11 @@ int gateway_open(struct gateway *gateway, struct server *server, const struct si
 
     gateway->redis = server->redis;
     gateway->state = server->state;
-    r = open_money(gateway, site, loop_count, &reason);
+    r = ai_keys_open(gateway->state, &gateway->keys);
+    if (r < 0)
+        text_lit(&reason, "the API keys kept in the state cannot be read");
+    else
+        r = open_money(gateway, site, loop_count, &reason);
     if (r == 0) {
         struct ai_gateway_options options = {
             .fill = &server->fill,

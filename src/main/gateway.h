@@ -3,11 +3,13 @@
 #pragma once
 
 #include "ai/gateway.h"
+#include "ai/keys.h"
 #include "http/server.h"
 #include "main/site.h"
 
 struct gateway {
     struct ai_gateway *ai; /* NULL: the site has no AI */
+    struct ai_keys *keys;  /* freed with the loops: writes of the state may still answer them */
     struct ledger *ledger;
     struct budgets *budgets;
     struct prices *_Atomic prices;

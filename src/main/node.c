@@ -135,7 +135,9 @@ static int open_access_log(struct runtime *node, const struct site *site)
 
 static int make_admin(struct runtime *node, const struct site *site)
 {
-    struct admin_options options = { .server = &node->server, .metrics = node->metrics, .token = site->admin.token };
+    struct admin_options options = {
+        .server = &node->server, .metrics = node->metrics, .token = site->admin.token, .ai_keys = node->gateway.keys
+    };
     int r = admin_new(&node->admin, &options);
 
     if (r < 0)
@@ -450,6 +452,7 @@ static void node_free(struct runtime *node)
     if (node->server.memory)
         memory_free(node->server.memory);
     admin_free(node->admin);
+    ai_keys_free(node->gateway.keys);
     http_stats_free(node->server.stats);
     metrics_free(node->metrics);
 }
