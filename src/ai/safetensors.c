@@ -90,14 +90,15 @@ static float from_bits(uint32_t bits)
     return value;
 }
 
-/* IEEE half precision; subnormal numbers are multiples of 2^-24. */
+/* IEEE half precision. Exponent and fraction moved to where a float has them are a number too small by 2^112, be it normal or subnormal; only
+ * infinity and what is no number need their exponent set. No branches: this runs for every element of a row. */
 static float from_half(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 0x3ff;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7fff) << 13, bits;
+    float scaled = from_bits(magnitude) * 0x1p112f;
 
-    if (exponent == 0)
-        return from_bits(sign | 0x3f800000) * (float)fraction * 0x1p-24f;
-    return from_bits(sign | (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13);
+    memcpy(&bits, &scaled, sizeof(bits));
+    return from_bits(sign | bits | (magnitude >= 0x7c00u << 13 ? 0x7f800000u : 0));
 }
 
 static const uint8_t *place(const struct safetensors_tensor *tensor, uint64_t row, uint64_t col)

@@ -4,6 +4,7 @@
 #include "base/heap.h"
 
 #include <errno.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,7 +39,7 @@ static void test_types(void **unused)
 {
     static const float singles[] = { 1, -2, 0.5f, 3, 4, 5, 6, 7, 8, 9, -10, 11 };
     static const double doubles[] = { 0.25, -1e300 };
-    static const uint16_t halves[] = { 0x3c00, 0xc000, 0x0001, 0x7bff, 0x8000, 0x3555 };
+    static const uint16_t halves[] = { 0x3c00, 0xc000, 0x0001, 0x7bff, 0x8000, 0x3555, 0xfc00, 0x7e00 };
     static const uint16_t brains[] = { 0x3f80, 0xc000, 0x4049 };
     static const int64_t wide[] = { 5, -6 };
     static const int32_t words[] = { 7, -8 };
@@ -60,7 +61,7 @@ static void test_types(void **unused)
     assert_int_equal(t.rows, 2);
     assert_int_equal(t.cols, 1);
     assert_true(safetensors_number(&t, 1, 0) == -1e300);
-    assert_int_equal(find(VIEW("{\"x\":{\"dtype\":\"F16\",\"shape\":[6],\"data_offsets\":[0,12]}}"), halves, 12, &t),
+    assert_int_equal(find(VIEW("{\"x\":{\"dtype\":\"F16\",\"shape\":[8],\"data_offsets\":[0,16]}}"), halves, 16, &t),
                      0);
     assert_true(safetensors_number(&t, 0, 0) == 1);
     assert_true(safetensors_number(&t, 1, 0) == -2);
@@ -68,6 +69,8 @@ static void test_types(void **unused)
     assert_true(safetensors_number(&t, 3, 0) == 65504);
     assert_true(safetensors_number(&t, 4, 0) == 0);
     assert_float_equal((float)safetensors_number(&t, 5, 0), 0.33325f, 1e-4f);
+    assert_true(safetensors_number(&t, 6, 0) < -1e300);
+    assert_true(isnan(safetensors_number(&t, 7, 0)));
     assert_int_equal(find(VIEW("{\"x\":{\"dtype\":\"BF16\",\"shape\":[3,1],\"data_offsets\":[0,6]}}"), brains, 6, &t),
                      0);
     assert_true(safetensors_number(&t, 1, 0) == -2);
