@@ -147,26 +147,35 @@ static bool keeps_case(const struct head *h, size_t i)
              (head_classes(h, i + 1) & (W_FUNCTION | W_QUESTION | W_PRONOUN | W_ENGLISH)));
 }
 
-/* "the" before a plain noun goes; where it makes a name or a certain one of several, it stays. */
+/* "the capital of", "the difference between", "the boiling point of": a noun that is made certain by what follows, so that the article
+ * adds nothing. "The man" and "man", "the law" and "law" are two things. */
+static bool is_made_certain(const struct head *h, size_t noun)
+{
+    for (size_t i = noun; i < noun + 3 && i + 1 < h->to; i++) {
+        const struct word *w = &h->words[i];
+
+        if (w->kind != WORD_PLAIN || w->capital || w->tail.len > 0 || w->lead.len > 0 ||
+            (w->meaning->classes & (W_FUNCTION | W_QUESTION)))
+            return false;
+        if (i + 2 < h->to && head_is_one_of(head_lower(h, i + 1), "of between"))
+            return true;
+    }
+    return false;
+}
+
+/* Where "the" makes a name or one of several, it stays. */
 static bool drops_the(const struct head *h, size_t i)
 {
-    const struct word *next = &h->words[i + 1];
-    struct view before = head_lower(h, i - 1), noun = head_lower(h, i + 1);
-    bool alone = i + 2 == h->to || next->tail.len > 0;
+    struct view before = head_lower(h, i - 1);
 
-    if (h->words[i].upper || (h->words[i].capital && !h->words[i].begins) || next->capital ||
-        (head_classes(h, i + 1) & W_KEEP_THE))
+    if (h->words[i].upper || (h->words[i].capital && !h->words[i].begins) || (head_classes(h, i + 1) & W_KEEP_THE))
         return false;
-    if (view_ends_with(noun, VIEW("est")) || (i > h->from && h->words[i - 1].kind != WORD_PLAIN))
+    if (view_ends_with(head_lower(h, i + 1), VIEW("est")) || (i > h->from && h->words[i - 1].kind != WORD_PLAIN))
         return false;
     if (head_is_one_of(before, "write create generate draft") ||
-        (head_classes(h, i - 1) & (W_QUANTIFIER | W_NEGATION)) ||
-        (view_eq(before, VIEW("of")) &&
-         head_is_one_of(head_lower(h, i - 2), "example kind type sort all some none most one")))
+        (head_classes(h, i - 1) & (W_QUANTIFIER | W_NEGATION)) || view_eq(before, VIEW("of")))
         return false;
-    return !(alone &&
-             (head_is_one_of(before, "is are was were be about define explain describe on in at what's who's") ||
-              i == h->from));
+    return is_made_certain(h, i + 1);
 }
 
 /* "a" goes only where "the" stays, so that the two never meet. */

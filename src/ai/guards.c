@@ -21,6 +21,7 @@ struct profile {
     struct sequence numbers, identifiers, negations, entities, quantities, owners, persons, content, names, plain,
         marked;
     uint64_t marks[WORDS_MAX]; /* what stands before each of `marked`: an article, a preposition of direction */
+    bool article[WORDS_MAX];
     bool form;
     bool ability, question;             /* begins with "can"; with any word that makes a question */
     uint32_t sides[2][GROUPS_MAX / 32]; /* groups of opposites with a word of the first or second side */
@@ -206,6 +207,7 @@ static void push_marked(struct profile *p, const struct word *before, uint64_t h
     if (!(before->meaning->classes & W_DIRECTION) && !view_eq(mark, VIEW("the")) && !view_eq(mark, VIEW("a")))
         return;
     p->marks[p->marked.count] = hash64(mark);
+    p->article[p->marked.count] = !(before->meaning->classes & W_DIRECTION);
     push(&p->marked, mix(hash, (before->meaning->classes & W_DIRECTION) != 0));
 }
 
@@ -411,6 +413,10 @@ static bool marks_agree(const struct profile *a, const struct profile *b)
         for (unsigned k = 0; k < b->marked.count; k++)
             if (a->marked.at[i] == b->marked.at[k] && a->marks[i] != b->marks[k])
                 return false;
+    /* With little else to go by, an article is half of the question: "the matter", "matter". */
+    for (unsigned i = 0; a->content.count <= 2 && i < a->marked.count; i++)
+        if (a->article[i] && !has(&b->marked, a->marked.at[i]))
+            return false;
     return true;
 }
 
@@ -472,7 +478,7 @@ static enum guard judge(struct view a, struct view b)
         return GUARD_OWNER;
     shared(&pa.content, &pb.content, &in_a);
     shared(&pb.content, &pa.content, &in_b);
-    if (!same(&in_a, &in_b) || !marks_agree(&pa, &pb))
+    if (!same(&in_a, &in_b) || !marks_agree(&pa, &pb) || !marks_agree(&pb, &pa))
         return GUARD_ORDER;
     if (!content_agrees(&pa, &pb))
         return GUARD_CONTENT;

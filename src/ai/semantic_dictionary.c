@@ -49,7 +49,7 @@ static const struct {
       "current please thanks hello hey hi kindly thank pls like number information exactly actually really simply basically "
       "currently essentially best look happen happens able" },
     { W_NAME,
-      "rock polish turkey may march august nice reading us will mark bill rose june april hope grace jack bob frank art pat "
+      "sin cos tan rock polish turkey may march august nice reading us will mark bill rose june april hope grace jack bob frank art pat "
       "sue drew rob nick dick ray dawn joy faith penny ruby amber ivy lily daisy iris jasmine violet olive pearl ginger "
       "basil chase chuck cliff dale dean earl gene glen grant guy hank harry heath hunter josh lance miles norm pierce "
       "rich rusty skip stone sandy stew victor wade ward warren woody young king cook baker brown black white green "
@@ -93,7 +93,7 @@ static const struct {
       "mb gb kb tb pb kw mw mv ma pa ml mm mg mj mbps gbps kbps mbit gbit mhz ghz nm ns ms mol ev kev mev gev db ph mpa "
       "kpa gpa cal kcal ah mah kwh mwh gwh wh b g m s k h j l n t v w a c f" },
     { W_KEEP_THE,
-      "who other others most least more less only few little one ones same then than better worse best worst and or of to "
+      "good number who other others most least more less only few little one ones same then than better worse best worst and or of to "
       "is are was were a an the all both half dead poor rich sick blind deaf young old following above below next last "
       "previous former latter first second third two three four five six seven eight nine ten hundred thousand million "
       "whole entire very public press law force matrix cloud web rock city church state" },
