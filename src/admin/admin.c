@@ -20,6 +20,8 @@ int admin_new(struct admin **ret, const struct admin_options *options)
     admin->server = options->server;
     admin->metrics = options->metrics;
     admin->ai_keys = options->ai_keys;
+    admin->ledger = options->ledger;
+    admin->workers = options->workers;
     admin->token_len = options->token.len;
     admin->token = heap_strdup(options->token.ptr ? options->token.ptr : "", options->token.len);
     admin->started_ms = clock_mono_ms();
@@ -139,7 +141,8 @@ enum page {
     PAGE_UPSTREAMS,
     PAGE_BREAKER,
     PAGE_KEYS,
-    PAGE_REVOKE
+    PAGE_REVOKE,
+    PAGE_LEDGER
 };
 
 static enum page find_page(struct view path)
@@ -157,6 +160,7 @@ static enum page find_page(struct view path)
         { { "/upstreams", 10 }, PAGE_UPSTREAMS },
         { { "/ai/keys", 8 }, PAGE_KEYS },
         { { "/ai/keys/revoke", 15 }, PAGE_REVOKE },
+        { { "/ai/ledger", 10 }, PAGE_LEDGER },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(pages); i++)
@@ -185,6 +189,7 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
             admin_list_keys(admin, ret);
         return;
     case PAGE_REVOKE: admin_revoke_key(admin, loop, request, ret); return;
+    case PAGE_LEDGER: admin_ledger(admin, loop, request, ret); return;
     case PAGE_HEALTH: answer_health(ret); return;
     case PAGE_READY: answer_ready(admin, ret); return;
     case PAGE_NONE: break;

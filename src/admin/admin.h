@@ -10,6 +10,8 @@
  *     GET  /ai/keys            the API keys of this node, without their secrets: JSON
  *     POST /ai/keys?name=NAME  also &tenant=, &scopes=, &rules=, &expires=SECONDS: makes one; the answer has its text, once
  *     POST /ai/keys/revoke?key=PREFIX-OR-ID
+ *     GET  /ai/ledger          rows, the oldest first: JSON lines, or format=csv; since=, until= (milliseconds), tenant=, key=,
+ *                              limit=, after= the id of the last row seen; or sum=tenant|key|model|day
  *
  * Errors are JSON: {"status":401,"error":"..."}. With a token set, everything but the two health paths wants
  * "Authorization: Bearer TOKEN"; over a Unix socket file permissions decide and no token is asked for. Without a token a
@@ -20,6 +22,8 @@
 #include "http/server.h"
 
 struct ai_keys;
+struct ledger;
+struct workers;
 
 struct admin;
 
@@ -28,6 +32,8 @@ struct admin_options {
     struct metrics *metrics;
     struct view token;       /* copied; empty: none asked for */
     struct ai_keys *ai_keys; /* NULL: this node has none */
+    struct ledger *ledger;   /* NULL: likewise */
+    struct workers *workers; /* read it; freed before it is closed */
 };
 
 /* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */

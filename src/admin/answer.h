@@ -9,6 +9,8 @@ struct admin {
     char *token;
     size_t token_len;
     struct ai_keys *ai_keys; /* NULL: none */
+    struct ledger *ledger;   /* NULL: none */
+    struct workers *workers;
     uint64_t started_ms;     /* monotonic */
 };
 
@@ -55,6 +57,9 @@ void admin_create_key(struct admin *admin, struct loop *loop, const struct http_
                       struct admin_answer *ret);
 void admin_revoke_key(struct admin *admin, struct loop *loop, const struct http_request *request,
                       struct admin_answer *ret);
+
+/* ledger.c */
+void admin_ledger(struct admin *admin, struct loop *loop, const struct http_request *request, struct admin_answer *ret);
 
 /* upstreams.c */
 void admin_upstream_metrics(struct text *out, void *admin);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "conf/conf.h"
 #include "main/advice.h"
+#include "main/ai.h"
 #include "main/keys.h"
 #include "main/node.h"
 #include "main/purge.h"
@@ -29,6 +30,7 @@ static const char usage_text[] =
     "  top                                                        live view of a running node\n"
     "  upstreams [--open | --close | --auto NAME[/SERVER]]        see and switch breakers\n"
     "  keys create | list | revoke                                API keys for the AI gateway\n"
+    "  ai ledger                                                  what AI requests cost\n"
     "  reference | schema                                         print the option reference, the JSON Schema\n"
     "  version                                                    print the version\n"
     "\n"
@@ -200,7 +202,7 @@ int main(int argc, char **argv)
         { "schema", command_schema, false }, { "version", command_version, false },
         { "why", command_why, true },        { "purge", command_purge, true },
         { "top", command_top, true },        { "upstreams", command_upstreams, true },
-        { "keys", command_keys, true },
+        { "keys", command_keys, true },       { "ai", command_ai, true },
     };
 
     if (getenv("DOORSTEP_DEBUG"))
