@@ -313,6 +313,7 @@ static bool profile_of(struct view text, struct profile *p)
         bool unit = number;
 
         number = push_number(p, w, i + 1 < count ? w + 1 : NULL);
+        p->form |= w->tail.len > 0 && w->tail.ptr[w->tail.len - 1] == ':' && i + 1 < count; /* material behind it */
         if (w->lead.len > 0)
             push(&p->identifiers, hash64(w->lead));
         if (w->kind == WORD_PLAIN)
@@ -327,7 +328,7 @@ static bool profile_of(struct view text, struct profile *p)
         if (!number && (w->kind == WORD_NUMBER || w->kind == WORD_NAMED || w->kind == WORD_QUOTED))
             push(&p->content, hash64(w->core));
     }
-    p->form = count > 0 && words_about_form(words, (size_t)count);
+    p->form |= count > 0 && words_about_form(words, (size_t)count);
     p->question = count > 0 && (words[0].meaning->classes & W_QUESTION);
     p->ability =
         count > 0 && (view_eq(word_lower(&words[0]), VIEW("can")) || view_eq(word_lower(&words[0]), VIEW("could")));

@@ -39,7 +39,7 @@ static const struct {
     { W_FORM_CODE,
       "word words letter letters character characters article articles reverse reversed count text string strings "
       "quote quotes prefix suffix tokenize tokens echo print answer complete continue autocomplete ascii unicode "
-      "encode decode encoded decoded hash sha256 md5 base64 regex title called named means meaning begins ends "
+      "encode decode encoded decoded hash sha256 md5 base64 regex title called named begins ends "
       "improve expression alphabetical alphabetically" },
     { W_PROGRAM,
       "python java javascript typescript ruby perl rust golang kotlin scala haskell php lua julia bash powershell sql "
@@ -76,7 +76,7 @@ static const struct {
       "genesis exodus numbers judges kings proverbs acts romans queen prince madonna cream kiss boston chicago kansas "
       "asia europe america journey train yes rush police doors eagles bee beach boys cars cure clash smiths who band" },
     { W_ACRONYM,
-      "us it who is or in me hi ok pa ma la id ram rom sat act cat pet gap care pin sim rice smart start mad ice do led "
+      "eta pi mu nu phi rho chi psi tau xi beta delta gamma us it who is or in me hi ok pa ma la id ram rom sat act cat pet gap care pin sim rice smart start mad ice do led "
       "aim bit dim now all stem wasp where aids and not no as at so am pm an he be to by if on up we my go us art arm "
       "bat bar bus cad cam can cap case cast cob cod cop cost cot cow dam den dot ear eat end era fan far fat fed fig "
       "fin fit fix for fun gas gem get god had has her him his hot how ion its kit law let lid lie lit log lot map mat "

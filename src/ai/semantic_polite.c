@@ -73,7 +73,7 @@ static bool greeting(struct head *h)
         return take(h, len);
     if (!open_end(h, f + len - 1))
         return false;
-    return (head_classes(h, f + len) & W_QUESTION) || is(h, f + len, "please i i'm kindly") ? take(h, len) : false;
+    return is(h, f + len, WH_WORDS " can could would please i i'm kindly") ? take(h, len) : false;
 }
 
 static bool please(struct head *h)

@@ -290,7 +290,7 @@ bool words_about_form(const struct word *words, size_t count)
         code |= (classes & W_FORM_CODE) != 0;
         program |= (classes & W_PROGRAM) != 0;
         program |= view_eq(word_lower(&words[i]), VIEW("how")) && i + 2 < count &&
-                   view_eq(word_lower(&words[i + 2]), VIEW("i"));
+                   (view_eq(word_lower(&words[i + 2]), VIEW("i")) || view_eq(word_lower(&words[i + 1]), VIEW("to")));
     }
     return form || (code && !program);
 }
