@@ -1,7 +1,7 @@
 /* The gateway's steps. One small loop drives them; a step that cannot go on returns WAIT and the request's task is woken.
  *
- *   CANDIDATE -> CLIMB -> RESERVE -> FILL -> WAIT -> ANSWER
- *        ^---------------------------------------'  the call failed before its first content: the next candidate
+ *   CANDIDATE -> CLIMB -> SEMANTIC -> RESERVE -> FILL -> WAIT -> ANSWER
+ *        ^---------------------------------------------------'  the call failed before its first content: the next candidate
  *
  * A hit goes from CANDIDATE to ANSWER in one turn, without a lock. */
 #include "ai/gateway_internal.h"
@@ -35,7 +35,7 @@ static enum go next_candidate(struct service_call *q)
     return GO_ON;
 }
 
-static void use_hit(struct service_call *q)
+void ask_use_hit(struct service_call *q)
 {
     struct ai_usage usage;
 
@@ -64,7 +64,7 @@ static enum go nobody(struct service_call *q)
         q->object_held = true;
         q->stale = NULL;
         q->is_stale = true;
-        use_hit(q);
+        ask_use_hit(q);
         return GO_ON;
     }
     if (q->failed) {
@@ -89,6 +89,19 @@ static enum go nobody(struct service_call *q)
     return GO_ON;
 }
 
+/* Nobody has the answer to these very words. */
+static enum ask_step after_miss(struct service_call *q)
+{
+    if (!ask_semantic_wanted(q))
+        return ASK_RESERVE;
+    q->semantic_step = SEM_START;
+    q->alias_key = (struct key){ 0 };
+    q->embedded = false;
+    object_unref(q->candidate_answer);
+    q->candidate_answer = NULL;
+    return ASK_SEMANTIC;
+}
+
 static enum go step_candidate(struct service_call *q)
 {
     if (q->at >= q->candidate_count)
@@ -105,10 +118,10 @@ static enum go step_candidate(struct service_call *q)
         return GO_ON;
     }
     if (ask_find(q)) {
-        use_hit(q);
+        ask_use_hit(q);
         return GO_ON;
     }
-    q->step = ask_begin_climb(q) == ASK_CLIMB_STARTED ? ASK_CLIMB : ASK_RESERVE;
+    q->step = ask_begin_climb(q) == ASK_CLIMB_STARTED ? ASK_CLIMB : after_miss(q);
     return GO_ON;
 }
 
@@ -120,10 +133,15 @@ static enum go step_climb(struct service_call *q)
     q->disk_us += q->raised.disk_us;
     q->shared_us += q->raised.shared_us;
     if (ask_find(q))
-        use_hit(q);
+        ask_use_hit(q);
     else
-        q->step = ASK_RESERVE;
+        q->step = after_miss(q);
     return GO_ON;
+}
+
+static enum go step_semantic(struct service_call *q)
+{
+    return ask_semantic(q) ? GO_ON : GO_WAIT;
 }
 
 /* ---- asking ---- */
@@ -217,8 +235,9 @@ static enum go step_answer(struct service_call *q)
 static void advance(struct service_call *q)
 {
     static enum go (*const steps[ASK_STEPS])(struct service_call *) = {
-        [ASK_CANDIDATE] = step_candidate, [ASK_CLIMB] = step_climb, [ASK_RESERVE] = step_reserve,
-        [ASK_FILL] = step_fill,           [ASK_WAIT] = step_wait,   [ASK_ANSWER] = step_answer,
+        [ASK_CANDIDATE] = step_candidate, [ASK_CLIMB] = step_climb, [ASK_SEMANTIC] = step_semantic,
+        [ASK_RESERVE] = step_reserve,     [ASK_FILL] = step_fill,   [ASK_WAIT] = step_wait,
+        [ASK_ANSWER] = step_answer,
     };
 
     while (steps[q->step](q) == GO_ON)
@@ -333,7 +352,8 @@ static void write_row(struct service_call *q)
     }
     row->status = q->status;
     row->outcome = (uint8_t)outcome_of(q);
-    row->tier = (uint8_t)(q->hit ? tiers[q->rung] : LEDGER_TIER_NONE);
+    row->tier = (uint8_t)(q->semantic_hit ? LEDGER_TIER_SEMANTIC : q->hit ? tiers[q->rung] : LEDGER_TIER_NONE);
+    row->similarity = q->semantic_hit ? (uint16_t)(q->match.similarity * 10000) : 0;
     row->duration_us = (int64_t)(clock_mono_us() - q->in.started_us);
 }
 
@@ -347,6 +367,8 @@ static void gateway_close(struct service_call *q)
             budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
     }
     /* The account after the fill: its call is settled when it lets go, now if nobody else reads. */
+    ask_semantic_learn(q);
+    ask_semantic_end(q);
     if (!q->object_held)
         q->object = NULL;
     fill_leave(q->reader);

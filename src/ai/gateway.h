@@ -4,6 +4,8 @@
 #pragma once
 
 #include "ai/account.h"
+#include "ai/embed.h"
+#include "ai/semantic.h"
 #include "cache/ladder.h"
 #include "cache/service.h"
 
@@ -14,6 +16,9 @@ struct ai_gateway_options { /* all borrowed */
     struct ladder *ladder; /* NULL: memory only */
     unsigned loops;
     struct ai_money money;
+    struct semantic *semantic; /* NULL: none */
+    struct embed *embed;       /* NULL: canonical prompts only */
+    struct workers *workers;   /* for an `embed` that blocks */
 };
 
 int ai_gateway_new(const struct ai_gateway_options *options, struct ai_gateway **ret); /* 0 or -ENOMEM */

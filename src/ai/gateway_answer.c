@@ -32,7 +32,7 @@ static enum fill_phase phase_of(struct service_call *q)
     return look.phase;
 }
 
-static bool is_stream(const struct object *object)
+bool ask_is_stream(const struct object *object)
 {
     return view_starts_with_icase(head_value(object_head(object), FIELD_CONTENT_TYPE), VIEW("text/event-stream"));
 }
@@ -45,7 +45,7 @@ static bool hides_usage(const struct service_call *q)
 
 void ask_use_object(struct service_call *q)
 {
-    bool stream = is_stream(q->object), whole = q->object->status == 200 && q->parsed;
+    bool stream = ask_is_stream(q->object), whole = q->object->status == 200 && q->parsed;
 
     q->step = ASK_ANSWER;
     q->status = q->object->status;

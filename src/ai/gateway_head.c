@@ -87,6 +87,9 @@ static void put_source(struct service_call *q, struct text *t)
         text_lit(t, "; saved=");
         put_micro(t, q->saved);
     }
+    if (q->semantic_hit)
+        text_printf(t, "; similarity=%.3f; semantic=%s", (double)q->match.similarity,
+                    q->match.level == SEMANTIC_CANONICAL ? "canonical" : "embedding");
     if (q->is_stale)
         text_lit(t, "; stale");
     text_lit(t, "\r\n");

@@ -20,11 +20,23 @@ struct ai_gateway {
 enum ask_step {
     ASK_CANDIDATE, /* the next one: its key, memory */
     ASK_CLIMB,     /* the rungs below */
+    ASK_SEMANTIC,  /* other words for the same */
     ASK_RESERVE,   /* may it be paid? */
     ASK_FILL,      /* a fill is joined or started */
     ASK_WAIT,      /* for its first content */
     ASK_ANSWER,    /* the answer is settled */
     ASK_STEPS
+};
+
+/* gateway_semantic.c */
+enum semantic_step {
+    SEM_START,
+    SEM_ALIAS, /* the canonical prompt's alias, in memory */
+    SEM_ALIAS_CLIMB,
+    SEM_TARGET, /* the answer that an alias or a neighbour led to */
+    SEM_TARGET_CLIMB,
+    SEM_EMBED, /* the last user message becomes a vector */
+    SEM_OVER
 };
 
 /* How the bytes of an answer reach the client. */
@@ -79,6 +91,14 @@ struct service_call {
     unsigned restarts;
     struct object *stale; /* an answer that is too old, in case nothing better comes; a reference */
 
+    enum semantic_step semantic_step;
+    struct key exact_key, alias_key; /* alias_key without text: this prompt has no canonical form */
+    struct embed_job *embedding;
+    float *vector;
+    bool embedded, semantic_hit;
+    struct semantic_match match;
+    struct object *candidate_answer; /* what would have been served: to be compared; a reference */
+
     struct account *account;
     struct reservation reservation;
     uint64_t reserve_until_ms;
@@ -119,12 +139,25 @@ struct view ask_url(struct service_call *q);
 const struct http_request *ask_no_request(void);
 /* The key of q->candidate. False: memory is out. */
 bool ask_make_key(struct service_call *q);
+/* The same of another kind, into *ret; its text lives as long as the request. */
+bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct view last_user, struct key *ret);
 /* May what is stored be used for this request at all? */
 bool ask_may_look(const struct service_call *q);
 /* Looks in memory (or at what the climb brought). True: q->object is the answer. */
 bool ask_find(struct service_call *q);
 enum ask_climb { ASK_CLIMB_NONE, ASK_CLIMB_STARTED };
 enum ask_climb ask_begin_climb(struct service_call *q);
+
+/* gateway_semantic.c */
+bool ask_semantic_wanted(const struct service_call *q);
+/* Runs the semantic steps; false: wait. Ends in q->step ASK_ANSWER (a hit) or ASK_RESERVE. */
+bool ask_semantic(struct service_call *q);
+/* The answer is stored: later prompts like this one may find it. Compares it with what would have been served. */
+void ask_semantic_learn(struct service_call *q);
+void ask_semantic_end(struct service_call *q);
+
+/* gateway.c: q->object is the answer, from a rung. */
+void ask_use_hit(struct service_call *q);
 
 /* gateway_ask.c */
 void ask_choose_candidates(struct service_call *q);
@@ -145,6 +178,7 @@ bool ask_endpoint(const struct service_call *q, const struct ai_provider *provid
 /* gateway_answer.c */
 void ask_refuse(struct service_call *q, int status, const char *type, struct view message, const char *code);
 void ask_use_object(struct service_call *q);
+bool ask_is_stream(const struct object *object);
 /* The whole answer in the other form, once it is there. 0; -EAGAIN; -EIO, -ENOMEM. */
 int ask_convert(struct service_call *q);
 /* As service.read and service.took. */

@@ -45,10 +45,11 @@ static struct view field_value(const struct service_call *q, struct view name)
     return field ? field->value : VIEW_NONE;
 }
 
-bool ask_make_key(struct service_call *q)
+bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct view last_user, struct key *ret)
 {
     struct fingerprint_context context = {
-        .kind = FINGERPRINT_EXACT,
+        .kind = kind,
+        .last_user = last_user,
         .endpoint = q->endpoint,
         .scope = q->scope.ptr ? q->scope : scope_of(q),
         .epoch = q->route->epoch,
@@ -65,8 +66,13 @@ bool ask_make_key(struct service_call *q)
     q->scope = context.scope;
     if (!context.scope.ptr || !text.ptr || ai_fingerprint(&context, &q->doc, &q->facts, &text) < 0)
         return false;
-    q->key = key_of(text_view(&text));
+    *ret = key_of(text_view(&text));
     return true;
+}
+
+bool ask_make_key(struct service_call *q)
+{
+    return ask_fingerprint(q, FINGERPRINT_EXACT, VIEW_NONE, &q->key);
 }
 
 bool ask_may_look(const struct service_call *q)
@@ -89,7 +95,7 @@ static bool judge(struct service_call *q, struct object *object, enum rung rung)
     ttl = MIN(object->times.lifetime_ms, (int64_t)q->ttl_ms) - age;
     if (ttl <= 0 || atomic_load_explicit(&object->soft_purged, memory_order_relaxed) ||
         (q->max_age_ms >= 0 && age > q->max_age_ms) || marks_in_doubt(q->gateway->options.fill->marks)) {
-        if (age < (int64_t)q->route->stale_ms && !q->stale)
+        if (age < (int64_t)q->route->stale_ms && !q->stale && q->step != ASK_SEMANTIC)
             q->stale = object;
         else
             object_unref(object);

@@ -171,6 +171,8 @@ struct ai_route *compile_ai_route(struct site *site, const struct ai_config *con
     to->only_deterministic = ai->only_deterministic;
     to->pace = (uint32_t)ai->pace;
     to->semantic = (enum ai_semantic)ai->semantic;
+    to->semantic_shadow = ai->shadow;
+    to->verify_permille = (uint32_t)(ai->verify * 1000 + 0.5);
     to->epoch = ai->epoch;
     to->waiters = (uint32_t)MIN(site->limits.waiters_per_fill, (uint64_t)UINT32_MAX);
     return to;

@@ -86,9 +86,56 @@ static int open_money(struct gateway *gateway, const struct site *site, unsigned
     return r;
 }
 
+/* ---- other words for the same ---- */
+
+static int open_embedding(struct gateway *gateway, const struct site_ai_semantic *from, struct text *reason)
+{
+    if (from->model.len == 0)
+        return 0;
+    if (from->kind == 0)
+        return embed_static_open(from->model.ptr, &gateway->embed, reason);
+    return embed_onnx_open(from->model.ptr, from->library.len ? from->library.ptr : NULL, 1, &gateway->embed, reason);
+}
+
+static void load_semantic(struct gateway *gateway, const struct site *site)
+{
+    static const char name[] = "/semantic.index";
+    size_t cap = site->disk.path.len + sizeof(name);
+    struct text path = text_make(site->disk.path.len ? heap_alloc(cap) : NULL, cap);
+    uint32_t bad = 0;
+    int r;
+
+    if (!path.ptr)
+        return;
+    text_put(&path, site->disk.path);
+    text_put(&path, view_make(name, sizeof(name))); /* with its NUL */
+    gateway->semantic_path = path.ptr;
+    r = semantic_load(gateway->semantic, path.ptr, &bad);
+    if (r < 0 && r != -ENOENT)
+        log_warn("ai: %s was not read (%s): the semantic index begins empty", path.ptr, strerror(-r));
+    else if (bad)
+        log_warn("ai: %s has %u damaged entries, which are left out", path.ptr, bad);
+}
+
+static int open_semantic(struct gateway *gateway, const struct site *site, struct text *reason)
+{
+    const struct site_ai_semantic *from = &site->ai.semantic;
+    struct semantic_options options = { .entries_max = (uint32_t)from->entries,
+                                        .threshold = (float)MAX(from->threshold, 0.8),
+                                        .false_hit_rate = from->false_hits };
+    int r = open_embedding(gateway, from, reason);
+
+    if (r == 0)
+        r = semantic_new(&options, &gateway->semantic);
+    if (r == 0)
+        load_semantic(gateway, site);
+    return r;
+}
+
 /* ---- all of it ---- */
 
-int gateway_open(struct gateway *gateway, struct server *server, const struct site *site, unsigned loop_count)
+int gateway_open(struct gateway *gateway, struct server *server, struct workers *workers, const struct site *site,
+                 unsigned loop_count)
 {
     char memory[256];
     struct text reason = TEXT_ON(memory);
@@ -101,11 +148,16 @@ int gateway_open(struct gateway *gateway, struct server *server, const struct si
         text_lit(&reason, "the API keys kept in the state cannot be read");
     else
         r = open_money(gateway, site, loop_count, &reason);
+    if (r == 0)
+        r = open_semantic(gateway, site, &reason);
     if (r == 0) {
         struct ai_gateway_options options = {
             .fill = &server->fill,
             .ladder = server->ladder,
             .loops = loop_count,
+            .semantic = gateway->semantic,
+            .embed = gateway->embed,
+            .workers = workers,
             .money = { .ledger = gateway->ledger, .budgets = gateway->budgets, .prices = &gateway->prices },
         };
 
@@ -147,7 +199,14 @@ void gateway_close_loop(struct gateway *gateway, struct loop *loop)
 
 void gateway_close(struct gateway *gateway)
 {
+    int r = gateway->semantic && gateway->semantic_path ? semantic_save(gateway->semantic, gateway->semantic_path) : 0;
+
+    if (r < 0)
+        log_warn("ai: %s was not written: %s", gateway->semantic_path, strerror(-r));
     ai_gateway_free(gateway->ai);
+    semantic_free(gateway->semantic);
+    embed_free(gateway->embed);
+    heap_free(gateway->semantic_path);
     ledger_close(gateway->ledger);
     budget_free(gateway->budgets);
     prices_free(atomic_load(&gateway->prices));

@@ -13,12 +13,16 @@ struct gateway {
     struct ledger *ledger;
     struct budgets *budgets;
     struct prices *_Atomic prices;
+    struct semantic *semantic;
+    struct embed *embed; /* NULL: canonical prompts only */
+    char *semantic_path; /* where the index is kept between runs; NULL: nowhere */
     struct redis *redis; /* borrowed */
     struct state *state; /* borrowed */
 };
 
 /* 0; -errno, the reason logged. The server's fill context, ladder and state are there. */
-int gateway_open(struct gateway *gateway, struct server *server, const struct site *site, unsigned loop_count);
+int gateway_open(struct gateway *gateway, struct server *server, struct workers *workers, const struct site *site,
+                 unsigned loop_count);
 /* A changed configuration: prices and budgets anew. False, and nothing changed: the reason is in `reason`. */
 bool gateway_reload(struct gateway *gateway, const struct site *site, struct text *reason);
 /* On each loop's thread, its fills ended. */

@@ -101,7 +101,7 @@ static int make_tiers(struct runtime *node, const struct site *site)
     if (r == 0)
         r = tiers_open(&node->tiers, &node->server, site, node->loops, node->loop_count);
     if (r == 0)
-        r = gateway_open(&node->gateway, &node->server, site, node->loop_count);
+        r = gateway_open(&node->gateway, &node->server, node->tiers.workers, site, node->loop_count);
     return r;
 }
 
@@ -135,9 +135,12 @@ static int open_access_log(struct runtime *node, const struct site *site)
 
 static int make_admin(struct runtime *node, const struct site *site)
 {
-    struct admin_options options = {
-        .server = &node->server, .metrics = node->metrics, .token = site->admin.token, .ai_keys = node->gateway.keys
-    };
+    struct admin_options options = { .server = &node->server,
+                                     .metrics = node->metrics,
+                                     .token = site->admin.token,
+                                     .ai_keys = node->gateway.keys,
+                                     .ledger = node->gateway.ledger,
+                                     .workers = node->tiers.workers };
     int r = admin_new(&node->admin, &options);
 
     if (r < 0)
@@ -271,6 +274,8 @@ static void order_stop_tiers(struct loop *loop, struct message *message)
     (void)message;
     if (loop == the_node->loops[0]) {
         watch_stop(&the_node->watch);
+        if (the_node->gateway.budgets)
+            budget_give_back(the_node->gateway.budgets, loop);
         tiers_stop(&the_node->tiers);
     }
     order_done(loop);

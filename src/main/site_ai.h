@@ -47,6 +47,15 @@ struct site_ai_budget {
     bool soft, shared;
 };
 
+struct site_ai_semantic {
+    double threshold;
+    double false_hits;
+    uint64_t entries;
+    struct view model; /* directory; empty: canonical prompts only */
+    unsigned kind;     /* 0 static, 1 onnx */
+    struct view library;
+};
+
 struct site_ai {
     bool present; /* some route is one of the gateway's; filled by site_check() */
     unsigned auth;
@@ -66,12 +75,15 @@ struct site_ai {
     } budgets;
     double budget_share;
     uint64_t ledger_days;
+    struct site_ai_semantic semantic;
 };
 
 struct site_ai_route {
     bool present; /* filled by site_check() */
     uint64_t ttl, ttl_max, stale_if_error;
     unsigned scope, semantic;
+    bool shadow;
+    double verify;
     bool only_deterministic;
     uint64_t pace;
     uint64_t epoch;
