@@ -61,6 +61,7 @@ static void run(struct work *work)
                                                    until ? price_day(until - 1) : INT32_MAX, wait->query.tenant,
                                                    wait->by, wait->format, &wait->out)
                               : read_rows(wait);
+    ledger_release(wait->ledger);
 }
 
 /* ---- on the loop ---- */
@@ -195,6 +196,7 @@ void admin_ledger(struct admin *admin, struct loop *loop, const struct http_requ
     wait->out = buf_make(BODY_MAX);
     wait->work = (struct work){ .done.handle = handle, .run = run, .loop = loop };
     list_init(&wait->work.link);
+    ledger_hold(wait->ledger);
     workers_submit(admin->workers, &wait->work);
     ret->wait = &wait->wait;
 }

@@ -6,7 +6,7 @@
  * before it, to which requests belong that began before midnight. */
 #include "ai/budget_internal.h"
 
-#include "ai/glob.h"
+#include "base/glob.h"
 #include "base/heap.h"
 
 #include <errno.h>
@@ -17,9 +17,9 @@ bool budget_fits(const struct rule *rule, const struct budget_identity *identity
 {
     const struct budget_rule *is = &rule->is;
 
-    return !rule->gone && (is->tenant.len == 0 || ai_glob(is->tenant, identity->tenant)) &&
-           (is->key.len == 0 || ai_glob(is->key, identity->key)) &&
-           (is->model.len == 0 || ai_glob(is->model, identity->model));
+    return !rule->gone && (is->tenant.len == 0 || glob_match(is->tenant, identity->tenant)) &&
+           (is->key.len == 0 || glob_match(is->key, identity->key)) &&
+           (is->model.len == 0 || glob_match(is->model, identity->model));
 }
 
 static uint64_t hash_text(uint64_t hash, struct view v)

@@ -17,7 +17,7 @@ enum budget_window { BUDGET_DAY, BUDGET_MONTH, BUDGET_TOTAL };
 
 struct budget_rule {
     struct view name;                       /* unique; 64 bytes at most */
-    struct view tenant, key, model;         /* which requests: globs (* and ?); empty: all */
+    struct view tenant, key, model;         /* which requests: patterns with *; empty: all */
     bool each_tenant, each_key, each_model; /* a budget for each of them, not one for all */
     enum budget_unit unit;
     enum budget_window window;

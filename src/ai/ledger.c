@@ -72,6 +72,9 @@ struct ledger {
     _Atomic bool forgetting;
     _Atomic int64_t forget_ms; /* wall clock: next time */
     _Atomic uint64_t forgotten;
+    pthread_mutex_t hold_lock;
+    pthread_cond_t released;
+    unsigned holds;
     struct ledger_loop per_loop[];
 };
 
@@ -292,10 +295,14 @@ void ledger_write(struct ledger *ledger, struct loop *loop, const struct ledger_
     struct batch *batch;
     size_t len;
 
-    CHECK(loop_index(loop) < ledger->loops && !l->closed);
+    CHECK(loop_index(loop) < ledger->loops);
     count(l, COUNT_ROWS, 1);
     if (!ledger->durable)
         return;
+    if (l->closed) {
+        lose(l, row);
+        return;
+    }
     if (!l->begun)
         begin(l, loop);
     batch = batch_for(l, row);
@@ -343,6 +350,8 @@ int ledger_new(const struct ledger_options *options, struct ledger **ret)
     ledger->batch_bytes = MAX(options->batch_bytes ? options->batch_bytes : (size_t)64 << 10, 2 * LEDGER_ROW_MAX);
     ledger->batches_max = (unsigned)MAX(pending / ledger->batch_bytes, 4u);
     ledger->durable = state_is_durable(options->state);
+    pthread_mutex_init(&ledger->hold_lock, NULL);
+    pthread_cond_init(&ledger->released, NULL);
     for (unsigned i = 0; i < loops; i++) {
         struct ledger_loop *l = &ledger->per_loop[i];
 
@@ -428,7 +437,28 @@ void ledger_close(struct ledger *ledger)
         finish(&ledger->per_loop[i]);
     if (atomic_load(&ledger->forgetting))
         pass_fence(ledger);
+    pthread_mutex_lock(&ledger->hold_lock);
+    while (ledger->holds)
+        pthread_cond_wait(&ledger->released, &ledger->hold_lock);
+    pthread_mutex_unlock(&ledger->hold_lock);
+    pthread_cond_destroy(&ledger->released);
+    pthread_mutex_destroy(&ledger->hold_lock);
     heap_free(ledger);
+}
+
+void ledger_hold(struct ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->hold_lock);
+    ledger->holds++;
+    pthread_mutex_unlock(&ledger->hold_lock);
+}
+
+void ledger_release(struct ledger *ledger)
+{
+    pthread_mutex_lock(&ledger->hold_lock);
+    ledger->holds--;
+    pthread_cond_signal(&ledger->released);
+    pthread_mutex_unlock(&ledger->hold_lock);
 }
 
 void ledger_stats(struct ledger *ledger, struct ledger_stats *ret)

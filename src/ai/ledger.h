@@ -20,7 +20,7 @@ struct ledger_options {
 };
 
 int ledger_new(const struct ledger_options *options, struct ledger **ret); /* 0 or -ENOMEM */
-/* On its loop's thread, at the end: hands over what it has. No row may be written there afterwards. */
+/* On its loop's thread, at the end: hands over what it has. A row that is written there afterwards is lost. */
 void ledger_loop_close(struct ledger *ledger, struct loop *loop);
 /* After all loops, before state_close(): waits until everything is committed, tries once more what failed, frees. Accepts NULL. */
 void ledger_close(struct ledger *ledger);
@@ -43,6 +43,10 @@ struct state *ledger_state(struct ledger *ledger);
 void ledger_stats(struct ledger *ledger, struct ledger_stats *ret);
 
 /* ---- to look at; blocks: on a worker, never on a loop ---- */
+
+/* Around reading on another thread, from the loop that orders it on: ledger_close() waits for the release. Any thread. */
+void ledger_hold(struct ledger *ledger);
+void ledger_release(struct ledger *ledger);
 
 enum ledger_format { LEDGER_CSV, LEDGER_JSON };
 

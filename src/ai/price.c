@@ -2,7 +2,7 @@
  * borrows its texts from one block of the file's decoded strings. */
 #include "ai/price_internal.h"
 
-#include "ai/glob.h"
+#include "base/glob.h"
 #include "base/heap.h"
 
 #define MILLION 1000000u
@@ -32,8 +32,8 @@ bool price_find(const struct prices *prices, struct view provider, struct view m
     for (unsigned i = 0; i < prices->count; i++) {
         const struct price *price = &prices->items[i];
 
-        if (day < price->from || day >= price->until || !ai_glob(price->model, model) ||
-            (price->provider.len && !ai_glob(price->provider, provider)))
+        if (day < price->from || day >= price->until || !glob_match(price->model, model) ||
+            (price->provider.len && !glob_match(price->provider, provider)))
             continue;
         *ret = *price;
         return true;

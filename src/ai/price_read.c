@@ -157,7 +157,7 @@ static int read_member(struct reader *r, enum member_id id, uint32_t value, stru
     switch (members[id].kind) {
     case MEMBER_TEXT:
         if (!keep_text(r, value, to) || ((struct view *)to)->len == 0)
-            return wrong(r, value, name, "a name in quotes is wanted, * and ? stand for anything");
+            return wrong(r, value, name, "a name in quotes is wanted, * stands for anything");
         return 0;
     case MEMBER_DATE:
         plain = json_plain(&r->doc, value);
@@ -220,7 +220,7 @@ static int read_entry(struct reader *r, uint32_t entry, struct price *ret)
 
 static bool is_pattern(struct view name)
 {
-    return view_contains(name, '*') || view_contains(name, '?');
+    return view_contains(name, '*');
 }
 
 static unsigned literals(struct view name)
@@ -228,7 +228,7 @@ static unsigned literals(struct view name)
     unsigned count = 0;
 
     for (size_t i = 0; i < name.len; i++)
-        count += name.ptr[i] != '*' && name.ptr[i] != '?';
+        count += name.ptr[i] != '*';
     return count;
 }
 
