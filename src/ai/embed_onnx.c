@@ -169,7 +169,10 @@ static int open_library(struct onnx_model *model, const char *library, struct te
     memcpy(&get_base, &symbol, sizeof(symbol)); /* ISO C has no conversion between the two kinds of pointers */
     base = get_base ? get_base() : NULL;
     model->api = base ? base->get(ORT_VERSION) : NULL;
-    return model->api ? 0 : embed_refuse(reason, -ENOTSUP, library ? library : names[0], "it is no ONNX Runtime");
+    if (model->api)
+        return 0;
+    embed_refuse(reason, -ENOTSUP, library ? library : names[0], "it is no ONNX Runtime");
+    return -ENOTSUP;
 }
 
 static bool open_session(struct onnx_model *model, const char *path, unsigned threads, struct text *reason)

@@ -1,4 +1,4 @@
-/* The vector index: entries in slots 0..count-1, in blocks of 1,024; the last one moves into the slot of one that is removed.
+/* The vector index: entries in slots 0..count-1, in blocks of 256; the last one moves into the slot of one that is removed.
  *
  * An entry is a row (the rotated vector in int8, scaled by its own largest value, with its length kept) and a code (the sign of each dimension),
  * which stands with those of 31 others so that one shuffle scores them together. A search sums up, for every code, the query's weight
@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <math.h>
 
-#define BLOCK 1024u
+#define BLOCK 256u
 #define BLOCK_GROUPS (BLOCK / VECTORS_GROUP)
 #define LINE 64u /* bytes of a cache line */
 #define KEEP 2048u
@@ -36,7 +36,7 @@ struct candidate {
     uint32_t slot, score;
 };
 
-/* What a search works with; one at a time. */
+/* What a search works with, one for each thread: searches do not disturb each other, and a small index stays small. */
 struct scratch {
     float turned[VECTORS_DIMS_MAX];
     int16_t query[VECTORS_DIMS_MAX];
@@ -56,8 +56,9 @@ struct vectors {
     uint32_t *map; /* slot + 1; 0: free. Linear probing */
     uint32_t map_cap;
     int8_t *row; /* scratch for adding: stride bytes */
-    struct scratch scratch;
 };
+
+static _Thread_local struct scratch scratch;
 
 static uint32_t round_up(uint32_t n, uint32_t to)
 {
@@ -267,7 +268,7 @@ static float turn(const struct vectors *v, const float *unit, float *turned)
 
 int vectors_add(struct vectors *v, const float *unit, uint32_t partition, uint64_t id)
 {
-    float *turned = v->scratch.turned, most = turn(v, unit, turned);
+    float *turned = scratch.turned, most = turn(v, unit, turned);
 
     if (most <= 0)
         return -EINVAL;
@@ -313,9 +314,9 @@ bool vectors_has(const struct vectors *v, uint64_t id)
 /* ---- searching ---- */
 
 /* The query in 12 bits. False: it has no direction. */
-static bool prepare(struct vectors *v, const float *unit)
+static bool prepare(const struct vectors *v, const float *unit)
 {
-    struct scratch *s = &v->scratch;
+    struct scratch *s = &scratch;
     float most = turn(v, unit, s->turned), square = 0;
 
     if (most <= 0)
@@ -363,8 +364,8 @@ static uint32_t score_floor(const struct vectors *v, float min_similarity, float
     float root = sqrtf((float)v->dims), weight = 0, square = 0, product, slack;
 
     for (unsigned i = 0; i < v->dims; i++) {
-        weight += fabsf(v->scratch.turned[i]);
-        square += v->scratch.turned[i] * v->scratch.turned[i];
+        weight += fabsf(scratch.turned[i]);
+        square += scratch.turned[i] * scratch.turned[i];
     }
     product = sqrtf(square) * (0.798f * min_similarity * root - 5 * 0.603f);
     slack = 5 * 0.29f * sqrtf((float)v->positions); /* rounding of the table */
@@ -372,9 +373,9 @@ static uint32_t score_floor(const struct vectors *v, float min_similarity, float
 }
 
 /* Keeps the best KEEP of the candidates, in their order, and raises the threshold to what is worth adding. */
-static void shrink(struct vectors *v)
+static void shrink(const struct vectors *v)
 {
-    struct scratch *s = &v->scratch;
+    struct scratch *s = &scratch;
     uint32_t shift = 0, bucket = BUCKETS - 1, above = 0, left, kept = 0;
 
     while ((v->positions * VECTORS_TABLE_MAX) >> shift >= BUCKETS)
@@ -399,9 +400,10 @@ static void shrink(struct vectors *v)
 }
 
 /* Entries of one group that may be near. */
-static void collect_group(struct vectors *v, const struct vectors_kernel *kernel, uint32_t first, uint32_t partition)
+static void collect_group(const struct vectors *v, const struct vectors_kernel *kernel, uint32_t first,
+                          uint32_t partition)
 {
-    struct scratch *s = &v->scratch;
+    struct scratch *s = &scratch;
     const uint32_t *partitions = block_of(v, first)->partitions + first % BLOCK;
     uint16_t scores[VECTORS_GROUP];
     uint32_t mask;
@@ -422,9 +424,10 @@ static void collect_group(struct vectors *v, const struct vectors_kernel *kernel
     }
 }
 
-static void collect(struct vectors *v, const struct vectors_kernel *kernel, uint32_t partition, float min_similarity)
+static void collect(const struct vectors *v, const struct vectors_kernel *kernel, uint32_t partition,
+                    float min_similarity)
 {
-    struct scratch *s = &v->scratch;
+    struct scratch *s = &scratch;
 
     s->found = 0;
     if (v->count <= KEEP) {
@@ -456,11 +459,11 @@ static void prefetch(const int8_t *row, unsigned len)
         __builtin_prefetch(row + at);
 }
 
-unsigned vectors_search(struct vectors *v, const float *unit, uint32_t partition, float min_similarity,
+unsigned vectors_search(const struct vectors *v, const float *unit, uint32_t partition, float min_similarity,
                         struct vectors_hit *hits, unsigned max)
 {
     const struct vectors_kernel *kernel = vectors_kernel_get();
-    struct scratch *s = &v->scratch;
+    struct scratch *s = &scratch;
     unsigned count = 0;
 
     if (v->count == 0 || max == 0 || !prepare(v, unit))

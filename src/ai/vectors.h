@@ -1,7 +1,7 @@
 /* An index of unit vectors for the semantic cache: int8 rows, and one bit for each dimension in front of them that says quickly which
  * rows are worth a look. Every vector is turned by one fixed random rotation first, so that the bits of any model tell angles well.
  *
- * Not thread-safe, searching included (it has scratch memory): the owner locks. Memory grows and shrinks in blocks of 1,024 entries. */
+ * Not thread-safe: the owner locks. Searches change nothing and may go on together. Memory grows and shrinks in blocks of 256 entries. */
 #pragma once
 
 #include "base/view.h"
@@ -32,7 +32,7 @@ bool vectors_has(const struct vectors *v, uint64_t id);
 /* The entries of `partition` at least this similar, best first, at most `max`. Returns their number; 0 too for a vector that is no
  * vector. The higher `min_similarity`, the faster and the surer: near neighbours are always found; of what is not really near (-1: anything
  * goes) the bits may miss a few in a hundred. Up to 2,048 entries it is exact. */
-unsigned vectors_search(struct vectors *v, const float *unit, uint32_t partition, float min_similarity,
+unsigned vectors_search(const struct vectors *v, const float *unit, uint32_t partition, float min_similarity,
                         struct vectors_hit *hits, unsigned max);
 
 uint32_t vectors_count(const struct vectors *v);
