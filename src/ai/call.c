@@ -74,7 +74,7 @@ static void reset_attempt(struct call *call)
 static bool blame_credential(struct call *call, int status, enum watch_error error)
 {
     unsigned index = (unsigned)call->credential;
-    uint64_t now = loop_now_ms(call->task.loop), wait;
+    uint64_t now = loop_now_ms(call->task.loop);
 
     if (error == WATCH_QUOTA || status == 401 || status == 402 || status == 403)
         ai_credential_kill(call->provider, index);
@@ -84,7 +84,7 @@ static bool blame_credential(struct call *call, int status, enum watch_error err
         return false;
     if (index < 32)
         call->tried |= 1u << index;
-    return ai_credential_choose(call->provider, call->tried, now, &wait) >= 0;
+    return ai_credential_is_left(call->provider, call->tried, now);
 }
 
 static const char *class_of(int status, enum watch_error error)

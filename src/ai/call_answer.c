@@ -108,7 +108,7 @@ void call_take_stream(struct call *call, struct view bytes)
 
 void call_end_stream(struct call *call)
 {
-    bool cut = sse_is_cut(&call->sse) || (!call->watch.ended && !call->watch.finished);
+    bool cut = sse_is_cut(&call->sse) || !call->watch.ended;
 
     if (!cut && call->translate)
         cut = translate_stream_end(call->translate, &call->out) < 0;

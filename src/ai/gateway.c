@@ -40,6 +40,8 @@ void ask_use_hit(struct service_call *q)
     struct ai_usage usage;
 
     q->hit = true;
+    if (!q->looked_up_us)
+        q->looked_up_us = clock_mono_us() - q->in.started_us;
     if (ask_stored_usage(q->object, &usage)) {
         struct ledger_row *row = &q->account->row;
 

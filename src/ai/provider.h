@@ -9,6 +9,8 @@
 /* A credential that is neither dead nor resting nor in `tried` (bits): its index; -ENOENT: none, ever; -EAGAIN: later, *ret_wait_ms.
  * A provider without credentials gives AI_CREDENTIALS_MAX once. */
 int ai_credential_choose(struct ai_provider *provider, uint32_t tried, uint64_t now_ms, uint64_t *ret_wait_ms);
+/* Would ai_credential_choose() find one? It does not take a turn. */
+bool ai_credential_is_left(struct ai_provider *provider, uint32_t tried, uint64_t now_ms);
 /* It answered 429. `after_s`: its Retry-After, 0: not said. */
 void ai_credential_rest(struct ai_provider *provider, unsigned index, uint64_t now_ms, uint64_t after_s);
 void ai_credential_kill(struct ai_provider *provider, unsigned index);
