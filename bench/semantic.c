@@ -38,7 +38,7 @@ static unsigned pair_count, class_count;
 
 static bool canonical_hit(const struct pair *p)
 {
-    struct buf a = buf_make(2 * CANONICAL_TEXT_MAX), b = buf_make(2 * CANONICAL_TEXT_MAX);
+    struct buf a = buf_make((size_t)2 * CANONICAL_TEXT_MAX), b = buf_make((size_t)2 * CANONICAL_TEXT_MAX);
     bool hit = ai_canonical(p->a, &a) == 0 && ai_canonical(p->b, &b) == 0 && view_eq(buf_view(&a), buf_view(&b));
 
     buf_free(&a);

@@ -387,7 +387,7 @@ static void fold_round(struct view text, struct word *words, struct buf *out)
 
 int ai_canonical(struct view text, struct buf *out)
 {
-    struct buf round[2] = { buf_make(2 * CANONICAL_TEXT_MAX), buf_make(2 * CANONICAL_TEXT_MAX) };
+    struct buf round[2] = { buf_make((size_t)2 * CANONICAL_TEXT_MAX), buf_make((size_t)2 * CANONICAL_TEXT_MAX) };
     struct word *words;
     int error = -ENODATA;
 

@@ -444,7 +444,7 @@ static bool content_agrees(const struct profile *a, const struct profile *b)
 
 static bool canonical_equal(struct view a, struct view b)
 {
-    struct buf of_a = buf_make(2 * CANONICAL_TEXT_MAX), of_b = buf_make(2 * CANONICAL_TEXT_MAX);
+    struct buf of_a = buf_make((size_t)2 * CANONICAL_TEXT_MAX), of_b = buf_make((size_t)2 * CANONICAL_TEXT_MAX);
     bool equal =
         ai_canonical(a, &of_a) == 0 && ai_canonical(b, &of_b) == 0 && view_eq(buf_view(&of_a), buf_view(&of_b));
 

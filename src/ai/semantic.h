@@ -61,10 +61,10 @@ int semantic_lookup(struct semantic *s, const struct semantic_query *query, stru
 /* Remembers that the answer to query->text is stored under `key`; one entry a key, the newer replaces. The oldest entries of the scope make
  * way. 0; -E2BIG (text or key too long, or more than the scope may hold), -EINVAL (not a unit vector, no scope), -ENOMEM. */
 int semantic_add(struct semantic *s, const struct semantic_query *query, struct view key);
-/* The answer under `key` is gone. An empty scope: whichever it is in. True: there was an entry. */
-bool semantic_forget(struct semantic *s, struct view scope, struct view key);
+/* The answer under `key` is gone. `name` of its scope; empty: whichever it is in. True: there was an entry. */
+bool semantic_forget(struct semantic *s, struct view name, struct view key);
 /* Everything of a scope (a tenant leaves); an empty one: all. */
-void semantic_forget_scope(struct semantic *s, struct view scope);
+void semantic_forget_scope(struct semantic *s, struct view name);
 
 /* ---- proving itself ---- */
 

@@ -8,6 +8,7 @@
 
 #include "ai/semantic.h"
 #include "ai/semantic_learn.h"
+#include "base/heap.h"
 
 #include <errno.h>
 #include <math.h>
@@ -364,11 +365,42 @@ static void threads(void **state)
     semantic_free(s);
 }
 
+static void out_of_memory(void **state)
+{
+    /* Each allocation of an add, a lookup, a save and a load may fail: an error, and everything still works afterwards. */
+    float v[DIMS];
+    struct semantic_query q = query("a", "What is tea?", v);
+    struct semantic_match match;
+    uint32_t bad;
+
+    (void)state;
+    vector(v, 1, 0);
+    (void)snprintf(path, sizeof(path), "/tmp/doorstep-semantic-%d", (int)getpid());
+    for (unsigned long nth = 1; nth < 40; nth++) {
+        struct semantic *s = make(NULL);
+        int error;
+
+        heap_fault(nth, 1);
+        error = semantic_add(s, &q, VIEW("k"));
+        if (error == 0)
+            error = semantic_save(s, path);
+        if (error == 0)
+            error = semantic_load(s, path, &bad) == 1 ? 0 : -ENOMEM;
+        heap_fault(0, 0);
+        assert_true(error == 0 || error == -ENOMEM);
+        assert_int_equal(semantic_add(s, &q, VIEW("k")), 0);
+        assert_int_equal(semantic_lookup(s, &q, &match), 1);
+        semantic_free(s);
+    }
+    (void)unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds),  cmocka_unit_test(forgets), cmocka_unit_test(bounded), cmocka_unit_test(refuses),
-        cmocka_unit_test(learns), cmocka_unit_test(agrees),  cmocka_unit_test(files),   cmocka_unit_test(threads),
+        cmocka_unit_test(finds),   cmocka_unit_test(forgets), cmocka_unit_test(bounded),
+        cmocka_unit_test(refuses), cmocka_unit_test(learns),  cmocka_unit_test(agrees),
+        cmocka_unit_test(files),   cmocka_unit_test(threads), cmocka_unit_test(out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
