@@ -65,6 +65,8 @@ static void read_groups(const struct pii_text *t, size_t at, bool phone, struct 
         g->gap[g->count] = gap;
         at += len;
         g->end[g->count++] = at;
+        if (phone && len == 1 && g->count > 2) /* an extension, "901820-0"; rows of single digits are no number */
+            return;
         skip = gap_at(t, at, phone, &gap);
         if (skip == 0)
             return;
@@ -154,6 +156,9 @@ bool pii_match_card(const struct pii_text *t, size_t at, struct pii_find *ret)
 
     if (!pii_starts_word(t, at) ||
         (at >= t->floor + 2 && strchr(".-,", t->ptr[at - 1]) && pii_is(t, at - 2, PII_DIGIT)))
+        return false;
+    total = (unsigned)pii_run(t, at, PII_DIGIT, 20);
+    if (total != 4 && total < 13)
         return false;
     read_groups(t, at, false, &g);
     total = g.total;
@@ -421,6 +426,12 @@ static bool is_american(const struct groups *g, unsigned count)
 
 static bool is_national(const struct groups *g, unsigned count, unsigned total, enum pii_label label)
 {
+    unsigned seen = 0;
+
+    for (unsigned i = 0; i < total; i++)
+        seen |= 1u << (g->digits[i] - '0');
+    if (__builtin_popcount(seen) < 3) /* bits, fillers */
+        return false;
     if (label != PII_LABEL_PHONE)
         return is_trunk(g, count, total) || is_american(g, count);
     if (count == 1)
@@ -460,7 +471,8 @@ static bool continues_row(const struct pii_text *t, size_t at)
         return false;
     while (start > t->floor && at - start < 6 && pii_is(t, start - 1, PII_DIGIT | PII_ALPHA))
         start--;
-    return at - 1 - start >= 4;
+    /* Rows of pairs: "01 02 03 04 05 06". */
+    return at - 1 - start >= 4 || (at - 1 - start == 2 && pii_run(t, at, PII_DIGIT, 3) == 2);
 }
 
 bool pii_match_phone(const struct pii_text *t, size_t at, struct pii_find *ret)

@@ -7,8 +7,9 @@
 struct pii_text {
     const char *ptr;
     size_t len;
-    size_t floor;   /* the end of the latest find: a new one starts here or later */
-    size_t pem_end; /* where the next "-----END" was seen last; len: there is none. Saves searching again */
+    size_t floor;      /* the end of the latest find: a new one starts here or later */
+    size_t pem_end;    /* where the next "-----END" was seen last; len: there is none. Saves searching again */
+    size_t regular_to; /* a key that starts before this was seen to be too regular, from an earlier start */
 };
 
 /* Bytes by class; index with unsigned char. */
@@ -62,5 +63,4 @@ bool pii_match_ipv4(const struct pii_text *t, size_t at, struct pii_find *ret);
 bool pii_match_ipv6(const struct pii_text *t, size_t at, struct pii_find *ret); /* at ':' */
 bool pii_match_jwt(const struct pii_text *t, size_t at, struct pii_find *ret);  /* at the J of "eyJ" */
 bool pii_match_pem(struct pii_text *t, size_t at, struct pii_find *ret);        /* at the first '-' of five */
-bool pii_match_key(const struct pii_text *t, size_t at,
-                   struct pii_find *ret); /* at '-', '_', and letters within prefixes */
+bool pii_match_key(struct pii_text *t, size_t at, struct pii_find *ret); /* at '-', '_', and letters within prefixes */

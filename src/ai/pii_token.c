@@ -7,7 +7,7 @@
 #define HEADER_MAX 2048u  /* of a JWT, as base64 */
 #define PEM_MAX 65536u    /* from BEGIN to END */
 #define PEM_LABEL_MAX 48u /* "ENCRYPTED PRIVATE KEY" and its like */
-#define KEY_MAX 512u      /* what is looked at; a longer one is taken whole */
+#define KEY_MAX 256u      /* what is looked at; a longer one is taken whole */
 
 static bool found(struct pii_find *ret, enum pii_kind kind, size_t at, size_t end)
 {
@@ -316,8 +316,9 @@ static bool is_body(char c, enum body body)
     return false;
 }
 
-/* Names put together from words have dashes every few letters, hardly a digit and few capitals; placeholders repeat. */
-static bool looks_random(struct view body)
+/* Names put together from words have dashes every few letters, hardly a digit and few capitals; placeholders repeat. *ret_regular: what
+ * is missing is missing in every part of it, too. */
+static bool looks_random(struct view body, bool *ret_regular)
 {
     uint64_t seen[2] = { 0 };
     unsigned upper = 0, lower = 0, digits = 0, run = 0, best = 0;
@@ -334,17 +335,19 @@ static bool looks_random(struct view body)
         if (c < 128)
             seen[c >> 6] |= (uint64_t)1 << (c & 63);
     }
-    if (best < 14 || __builtin_popcountll(seen[0]) + __builtin_popcountll(seen[1]) < 8)
+    *ret_regular = best < 14 || __builtin_popcountll(seen[0]) + __builtin_popcountll(seen[1]) < 8;
+    if (*ret_regular)
         return false;
     return (digits >= 2 && upper + lower >= 2) || (upper * 4 >= upper + lower && lower * 4 >= upper + lower);
 }
 
-static bool match_shape(const struct pii_text *t, size_t at, const struct shape *shape, struct pii_find *ret)
+static bool match_shape(struct pii_text *t, size_t at, const struct shape *shape, struct pii_find *ret)
 {
     size_t start = at - shape->split, body = start + shape->prefix.len, len = 0;
+    bool regular;
 
     if (t->len - start < shape->prefix.len || memcmp(t->ptr + start, shape->prefix.ptr, shape->prefix.len) != 0 ||
-        !pii_starts_word(t, start))
+        !pii_starts_word(t, start) || (start < t->regular_to && shape->random && shape->body <= BODY_URL))
         return false;
     while (len < KEY_MAX && body + len < t->len && is_body(t->ptr[body + len], shape->body))
         len++;
@@ -352,14 +355,18 @@ static bool match_shape(const struct pii_text *t, size_t at, const struct shape 
         len--;
     if (len < shape->min || (shape->max && len > shape->max))
         return false;
-    if (shape->random && !looks_random(view_make(t->ptr + body, len)))
+    if (shape->random && !looks_random(view_make(t->ptr + body, len), &regular)) {
+        /* A run of 14 may still begin within the last 14 bytes and go on behind what was looked at. */
+        if (regular && shape->body == BODY_URL)
+            t->regular_to = len < KEY_MAX ? body + len : body + len - 14;
         return false;
+    }
     while (!shape->max && body + len < t->len && is_body(t->ptr[body + len], shape->body) && len >= KEY_MAX)
         len++;
     return found(ret, PII_KEY, start, body + len);
 }
 
-bool pii_match_key(const struct pii_text *t, size_t at, struct pii_find *ret)
+bool pii_match_key(struct pii_text *t, size_t at, struct pii_find *ret)
 {
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++)
         if (at >= t->floor + shapes[i].split && t->ptr[at] == shapes[i].prefix.ptr[shapes[i].split] &&
