@@ -21,7 +21,6 @@ int admin_new(struct admin **ret, const struct admin_options *options)
     admin->metrics = options->metrics;
     admin->ai_keys = options->ai_keys;
     admin->ledger = options->ledger;
-    admin->workers = options->workers;
     admin->token_len = options->token.len;
     admin->token = heap_strdup(options->token.ptr ? options->token.ptr : "", options->token.len);
     admin->started_ms = clock_mono_ms();

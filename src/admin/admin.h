@@ -23,7 +23,6 @@
 
 struct ai_keys;
 struct ledger;
-struct workers;
 
 struct admin;
 
@@ -33,7 +32,6 @@ struct admin_options {
     struct view token;       /* copied; empty: none asked for */
     struct ai_keys *ai_keys; /* NULL: this node has none */
     struct ledger *ledger;   /* NULL: likewise */
-    struct workers *workers; /* read it; freed before it is closed */
 };
 
 /* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */

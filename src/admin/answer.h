@@ -10,7 +10,6 @@ struct admin {
     size_t token_len;
     struct ai_keys *ai_keys; /* NULL: none */
     struct ledger *ledger;   /* NULL: none */
-    struct workers *workers;
     uint64_t started_ms;     /* monotonic */
 };
 

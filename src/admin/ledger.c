@@ -5,7 +5,6 @@
 #include "ai/ledger.h"
 #include "ai/price.h"
 #include "base/heap.h"
-#include "loop/work.h"
 
 #include <errno.h>
 
@@ -61,7 +60,6 @@ static void run(struct work *work)
                                                    until ? price_day(until - 1) : INT32_MAX, wait->query.tenant,
                                                    wait->by, wait->format, &wait->out)
                               : read_rows(wait);
-    ledger_release(wait->ledger);
 }
 
 /* ---- on the loop ---- */
@@ -178,8 +176,8 @@ void admin_ledger(struct admin *admin, struct loop *loop, const struct http_requ
     struct ledger_wait *wait;
     const char *wrong;
 
-    if (!admin->ledger || !admin->workers) {
-        answer_error(ret, 404, "this node has no ledger: its configuration has no `ai`, or no place for its state");
+    if (!admin->ledger || !ledger_workers(admin->ledger)) {
+        answer_error(ret, 404, "this node has no ledger: its configuration has no `ai`, or no `state.path`");
         return;
     }
     wait = heap_zalloc(sizeof(*wait));
@@ -196,7 +194,6 @@ void admin_ledger(struct admin *admin, struct loop *loop, const struct http_requ
     wait->out = buf_make(BODY_MAX);
     wait->work = (struct work){ .done.handle = handle, .run = run, .loop = loop };
     list_init(&wait->work.link);
-    ledger_hold(wait->ledger);
-    workers_submit(admin->workers, &wait->work);
+    workers_submit(ledger_workers(admin->ledger), &wait->work);
     ret->wait = &wait->wait;
 }

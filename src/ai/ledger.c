@@ -72,9 +72,7 @@ struct ledger {
     _Atomic bool forgetting;
     _Atomic int64_t forget_ms; /* wall clock: next time */
     _Atomic uint64_t forgotten;
-    pthread_mutex_t hold_lock;
-    pthread_cond_t released;
-    unsigned holds;
+    struct workers *workers; /* one, for who reads */
     struct ledger_loop per_loop[];
 };
 
@@ -350,8 +348,10 @@ int ledger_new(const struct ledger_options *options, struct ledger **ret)
     ledger->batch_bytes = MAX(options->batch_bytes ? options->batch_bytes : (size_t)64 << 10, 2 * LEDGER_ROW_MAX);
     ledger->batches_max = (unsigned)MAX(pending / ledger->batch_bytes, 4u);
     ledger->durable = state_is_durable(options->state);
-    pthread_mutex_init(&ledger->hold_lock, NULL);
-    pthread_cond_init(&ledger->released, NULL);
+    if (ledger->durable && workers_new(&ledger->workers, 1) < 0) {
+        heap_free(ledger);
+        return -ENOMEM;
+    }
     for (unsigned i = 0; i < loops; i++) {
         struct ledger_loop *l = &ledger->per_loop[i];
 
@@ -433,32 +433,18 @@ void ledger_close(struct ledger *ledger)
 {
     if (!ledger)
         return;
+    if (ledger->workers)
+        workers_free(ledger->workers);
     for (unsigned i = 0; i < ledger->loops; i++)
         finish(&ledger->per_loop[i]);
     if (atomic_load(&ledger->forgetting))
         pass_fence(ledger);
-    pthread_mutex_lock(&ledger->hold_lock);
-    while (ledger->holds)
-        pthread_cond_wait(&ledger->released, &ledger->hold_lock);
-    pthread_mutex_unlock(&ledger->hold_lock);
-    pthread_cond_destroy(&ledger->released);
-    pthread_mutex_destroy(&ledger->hold_lock);
     heap_free(ledger);
 }
 
-void ledger_hold(struct ledger *ledger)
+struct workers *ledger_workers(struct ledger *ledger)
 {
-    pthread_mutex_lock(&ledger->hold_lock);
-    ledger->holds++;
-    pthread_mutex_unlock(&ledger->hold_lock);
-}
-
-void ledger_release(struct ledger *ledger)
-{
-    pthread_mutex_lock(&ledger->hold_lock);
-    ledger->holds--;
-    pthread_cond_signal(&ledger->released);
-    pthread_mutex_unlock(&ledger->hold_lock);
+    return ledger->workers;
 }
 
 void ledger_stats(struct ledger *ledger, struct ledger_stats *ret)

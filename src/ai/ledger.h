@@ -6,7 +6,7 @@
  * tried again. */
 #pragma once
 
-#include "loop/loop.h"
+#include "loop/work.h"
 #include "store/state_ledger.h"
 
 struct ledger;
@@ -44,9 +44,8 @@ void ledger_stats(struct ledger *ledger, struct ledger_stats *ret);
 
 /* ---- to look at; blocks: on a worker, never on a loop ---- */
 
-/* Around reading on another thread, from the loop that orders it on: ledger_close() waits for the release. Any thread. */
-void ledger_hold(struct ledger *ledger);
-void ledger_release(struct ledger *ledger);
+/* A thread of the ledger's for reading it; ledger_close() finishes what it was given. NULL: nothing is kept. */
+struct workers *ledger_workers(struct ledger *ledger);
 
 enum ledger_format { LEDGER_CSV, LEDGER_JSON };
 

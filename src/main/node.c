@@ -135,12 +135,13 @@ static int open_access_log(struct runtime *node, const struct site *site)
 
 static int make_admin(struct runtime *node, const struct site *site)
 {
-    struct admin_options options = { .server = &node->server,
-                                     .metrics = node->metrics,
-                                     .token = site->admin.token,
-                                     .ai_keys = node->gateway.keys,
-                                     .ledger = node->gateway.ledger,
-                                     .workers = node->tiers.workers };
+    struct admin_options options = {
+        .server = &node->server,
+        .metrics = node->metrics,
+        .token = site->admin.token,
+        .ai_keys = node->gateway.keys,
+        .ledger = node->gateway.ledger,
+    };
     int r = admin_new(&node->admin, &options);
 
     if (r < 0)
