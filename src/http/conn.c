@@ -160,7 +160,7 @@ bool req_client_gone(struct req *r)
     if (c->sock.error || c->sock.reset)
         return true;
     /* Waiting for more of the body to arrive: nothing is written that would meet the reset. */
-    if (c->sock.hangup && (r->step == STEP_DELIVER || (r->step == STEP_SERVICE && r->status)))
+    if (c->sock.hangup && r->step == STEP_DELIVER)
         return getsockopt(c->sock.io.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0;
     return c->sock.hangup && (r->step == STEP_FETCH || r->step == STEP_SERVICE) && body_read &&
            c->sock.in_len == (r->block ? 0 : r->request_bytes.len);
