@@ -70,7 +70,7 @@ programs := $(units:tests/unit/%.c=$(OUT)/tests/%)
 library  := $(OUT)/libdoorstep.a
 
 # Bench programs that stand alone: they must not profit from, or be charged for, our library.
-bench_alone := bare_responder origin malloc_count
+bench_alone := bare_responder origin malloc_count ai_provider ai_ask
 bench_linked := $(filter-out $(bench_alone),$(benches:bench/%.c=%))
 
 .PHONY: all lib run check unit units fuzzers fuzz benches bench soak tidy format install uninstall clean

@@ -11,6 +11,7 @@ import path from 'node:path';
 import net from 'node:net';
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ai } from './part_ai.mjs';
 import { disk } from './part_disk.mjs';
 import { outage } from './part_outage.mjs';
 import { purge } from './part_purge.mjs';
@@ -309,8 +310,8 @@ async function malloc() {
     await Promise.all([server.stop(), origin.stop()]);
 }
 
-const PARTS = { rows, idle, objects, misses, malloc, disk, shared, purge, outage, region };
-const OURS = ['malloc', 'disk', 'shared', 'purge', 'region']; // say nothing without us
+const PARTS = { rows, idle, objects, misses, malloc, disk, shared, purge, outage, region, ai };
+const OURS = ['malloc', 'disk', 'shared', 'purge', 'region', 'ai']; // say nothing without us
 
 process.on('SIGINT', async () => {
     await stopAll();

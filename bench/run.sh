@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make bench`: installs the peers when missing, builds, then measures side by side. QUICK=1 takes a few minutes.
-# ONLY=rows,idle,objects,misses,malloc,disk,shared,purge,outage,region picks parts. More in docs/testing.md.
+# ONLY=rows,idle,objects,misses,malloc,disk,shared,purge,outage,region,ai picks parts. More in docs/testing.md.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/lib.sh
