@@ -21,6 +21,9 @@ int admin_new(struct admin **ret, const struct admin_options *options)
     admin->metrics = options->metrics;
     admin->ai_keys = options->ai_keys;
     admin->ledger = options->ledger;
+    admin->budgets = options->budgets;
+    admin->telemetry = options->telemetry;
+    admin->ai_config = options->ai_config;
     admin->token_len = options->token.len;
     admin->token = heap_strdup(options->token.ptr ? options->token.ptr : "", options->token.len);
     admin->started_ms = clock_mono_ms();
@@ -30,6 +33,7 @@ int admin_new(struct admin **ret, const struct admin_options *options)
     }
     admin_register_gauges(admin);
     admin_register_tiers(admin);
+    admin_register_ai(admin);
     *ret = admin;
     return 0;
 }

@@ -21,8 +21,11 @@
 #include "base/metrics.h"
 #include "http/server.h"
 
+struct ai_config;
 struct ai_keys;
+struct budgets;
 struct ledger;
+struct telemetry;
 
 struct admin;
 
@@ -31,7 +34,10 @@ struct admin_options {
     struct metrics *metrics;
     struct view token;       /* copied; empty: none asked for */
     struct ai_keys *ai_keys; /* NULL: this node has none */
-    struct ledger *ledger;   /* NULL: likewise */
+    struct ledger *ledger;   /* NULL: likewise, as those below */
+    struct budgets *budgets;
+    struct telemetry *telemetry;
+    const struct ai_config *(*ai_config)(const struct http_config *config); /* what it says of AI; may give NULL */
 };
 
 /* Registers the metrics of memory, upstreams and process too. 0 or -ENOMEM. */

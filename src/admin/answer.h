@@ -10,6 +10,9 @@ struct admin {
     size_t token_len;
     struct ai_keys *ai_keys; /* NULL: none */
     struct ledger *ledger;   /* NULL: none */
+    struct budgets *budgets;
+    struct telemetry *telemetry;
+    const struct ai_config *(*ai_config)(const struct http_config *config);
     uint64_t started_ms;     /* monotonic */
 };
 
@@ -46,6 +49,10 @@ void admin_register_gauges(struct admin *admin);
 /* tiers.c: what lies below memory, for /metrics, and as members of /top. */
 void admin_register_tiers(struct admin *admin);
 void admin_put_tiers(struct text *out, const struct server *server);
+
+/* ai.c: the AI gateway, in the same two forms; nothing without one. */
+void admin_register_ai(struct admin *admin);
+void admin_put_ai(struct text *out, const struct admin *admin);
 
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);

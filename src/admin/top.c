@@ -133,6 +133,7 @@ static void write_top(struct text *out, void *arg)
     put_latency(out, &top->totals);
     put_memory(out, &top->memory);
     admin_put_tiers(out, server);
+    admin_put_ai(out, top->admin);
     put_urls(out, "top_misses", top->misses, top->miss_count);
     put_urls(out, "top_bytes", top->bytes, top->byte_count);
     member_name(out, "upstreams");

@@ -33,6 +33,8 @@ void account_unref(struct account *account)
         return;
     if (account->money->ledger)
         ledger_write(account->money->ledger, account->loop, &account->row);
+    if (account->money->telemetry)
+        telemetry_request(account->money->telemetry, account->loop, &account->row, &account->more);
     arena_release(&account->arena);
     heap_free(account);
 }
@@ -86,6 +88,10 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
 
     if (account->money->budgets)
         budget_settle(account->money->budgets, reservation, cost, tokens);
+    if (report->attempts) {
+        account->more.failovers = account->calls++;
+        account->more.call_us = report->duration_us;
+    }
     row->attempts += report->attempts;
     row->cost += cost;
     row->tokens += tokens;

@@ -6,12 +6,14 @@
 #include "ai/call.h"
 #include "ai/ledger.h"
 #include "ai/price.h"
+#include "ai/telemetry.h"
 #include "base/arena.h"
 
 struct ai_money {
     struct ledger *ledger;          /* NULL: none is kept */
     struct budgets *budgets;        /* NULL: none are set */
     struct prices *_Atomic *prices; /* NULL inside: none. RCU: valid for this turn */
+    struct telemetry *telemetry;    /* NULL: nothing is counted */
 };
 
 struct account {
@@ -19,6 +21,8 @@ struct account {
     const struct ai_money *money;
     struct loop *loop;
     struct ledger_row row;
+    struct telemetry_more more;
+    unsigned calls;      /* settled, of those that were made */
     struct arena arena; /* the row's texts */
     char memory[512];
 };

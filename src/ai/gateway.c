@@ -352,6 +352,8 @@ static void write_row(struct service_call *q)
         row->model = account_text(q->account, q->model);
         row->region = account_text(q->account, q->candidate->provider->region);
     }
+    if (q->refused && row->error_class.len == 0)
+        row->error_class = account_text(q->account, view_str(q->reason));
     row->status = q->status;
     row->outcome = (uint8_t)outcome_of(q);
     row->tier = (uint8_t)(q->semantic_hit ? LEDGER_TIER_SEMANTIC : q->hit ? tiers[q->rung] : LEDGER_TIER_NONE);

@@ -10,12 +10,30 @@
 
 #define CONVERTED_MAX ((size_t)96 * 1024 * 1024)
 
+static const char *reason_of(int status)
+{
+    switch (status) {
+    case 401: return "key";
+    case 402: return "budget";
+    case 403: return "policy";
+    case 404: return "not_found";
+    case 405: return "method";
+    case 413: return "too_large";
+    case 429: return "rate_limit";
+    case 502: return "provider";
+    case 503: return "unavailable";
+    case 504: return "timeout";
+    default: return status < 500 ? "bad_request" : "internal";
+    }
+}
+
 void ask_refuse(struct service_call *q, int status, const char *type, struct view message, const char *code)
 {
     q->step = ASK_ANSWER;
     q->form = ASK_TEXT;
     q->refused = true;
     q->status = (uint16_t)status;
+    q->reason = code ? code : reason_of(status);
     q->out = buf_make(CONVERTED_MAX);
     ai_error_put(&q->out, q->dialect, status, type, message, code, NULL);
 }

@@ -118,6 +118,7 @@ struct service_call {
     size_t out_at;
     uint16_t status;
     bool refused, local; /* an error of ours; an answer of ours */
+    const char *reason;  /* of a refusal, in a word; static */
     struct text fields;
     uint64_t read_us, looked_up_us; /* since the start */
     int64_t saved;

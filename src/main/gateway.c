@@ -83,6 +83,10 @@ static int open_money(struct gateway *gateway, const struct site *site, unsigned
         r = open_budgets(gateway, site, loop_count, reason);
     if (r == 0)
         r = budget_restore(gateway->budgets, gateway->state, clock_wall_ms());
+    if (r == 0)
+        r = telemetry_new(loop_count, &gateway->telemetry);
+    if (r == 0)
+        r = telemetry_restore(gateway->telemetry, gateway->state, clock_wall_ms());
     return r;
 }
 
@@ -158,7 +162,10 @@ int gateway_open(struct gateway *gateway, struct server *server, struct workers 
             .semantic = gateway->semantic,
             .embed = gateway->embed,
             .workers = workers,
-            .money = { .ledger = gateway->ledger, .budgets = gateway->budgets, .prices = &gateway->prices },
+            .money = { .ledger = gateway->ledger,
+                       .budgets = gateway->budgets,
+                       .prices = &gateway->prices,
+                       .telemetry = gateway->telemetry },
         };
 
         r = ai_gateway_new(&options, &gateway->ai);
@@ -210,4 +217,10 @@ void gateway_close(struct gateway *gateway)
     ledger_close(gateway->ledger);
     budget_free(gateway->budgets);
     prices_free(atomic_load(&gateway->prices));
+}
+
+void gateway_free(struct gateway *gateway)
+{
+    ai_keys_free(gateway->keys);
+    telemetry_free(gateway->telemetry);
 }

@@ -13,6 +13,7 @@ struct gateway {
     struct ledger *ledger;
     struct budgets *budgets;
     struct prices *_Atomic prices;
+    struct telemetry *telemetry; /* freed with the loops, like keys */
     struct semantic *semantic;
     struct embed *embed; /* NULL: canonical prompts only */
     char *semantic_path; /* where the index is kept between runs; NULL: nowhere */
@@ -29,3 +30,5 @@ bool gateway_reload(struct gateway *gateway, const struct site *site, struct tex
 void gateway_close_loop(struct gateway *gateway, struct loop *loop);
 /* From the main thread, the loops closed, the state still open. */
 void gateway_close(struct gateway *gateway);
+/* After the loops and the state. */
+void gateway_free(struct gateway *gateway);

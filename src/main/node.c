@@ -141,6 +141,9 @@ static int make_admin(struct runtime *node, const struct site *site)
         .token = site->admin.token,
         .ai_keys = node->gateway.keys,
         .ledger = node->gateway.ledger,
+        .budgets = node->gateway.budgets,
+        .telemetry = node->gateway.telemetry,
+        .ai_config = compiled_ai,
     };
     int r = admin_new(&node->admin, &options);
 
@@ -382,6 +385,7 @@ static void reload(struct runtime *node)
         } else {
             warn_unchangeable(compiled_site(node->server.config), compiled_site(config));
             compiled_inherit(config, node->server.config);
+            telemetry_learn(node->gateway.telemetry, compiled_ai(config));
             server_set_config(&node->server, config);
             log_info("reloaded %s", node->file);
         }
@@ -458,7 +462,7 @@ static void node_free(struct runtime *node)
     if (node->server.memory)
         memory_free(node->server.memory);
     admin_free(node->admin);
-    ai_keys_free(node->gateway.keys);
+    gateway_free(&node->gateway);
     http_stats_free(node->server.stats);
     metrics_free(node->metrics);
 }
@@ -485,6 +489,7 @@ static int start(struct runtime *node, struct site *site)
     }
     site = NULL;
     node->server.config = config;
+    telemetry_learn(node->gateway.telemetry, compiled_ai(config));
     r = open_access_log(node, compiled_site(config));
     if (r == 0)
         r = make_admin(node, compiled_site(config));

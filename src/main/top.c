@@ -20,7 +20,7 @@ static const char help[] =
     "usage: doorstep top [options]\n"
     "\n"
     "Live view of a running node: requests per second, hit ratio by reason, memory, top URLs by misses and by bytes,\n"
-    "upstream health. q or Ctrl-C leaves.\n"
+    "upstream health, and what AI requests cost and save. q or Ctrl-C leaves.\n"
     "\n"
     "  --once              print one view of the next second and leave\n";
 
@@ -357,6 +357,96 @@ static void draw_upstreams(struct screen *screen, const struct samples *s)
     }
 }
 
+/* ---- AI ---- */
+
+#define AI_MODELS_SHOWN 6
+
+static double ai_number(const struct samples *s, int model, const char *member)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "ai.models.%d.%s", model, member);
+    return flat_number(&s->now, path);
+}
+
+static const char *ai_string(const struct samples *s, int model, const char *member)
+{
+    char path[64];
+    const char *found;
+
+    snprintf(path, sizeof(path), "ai.models.%d.%s", model, member);
+    found = flat_string(&s->now, path);
+    return found ? found : "";
+}
+
+static void draw_ai_models(struct screen *screen, const struct samples *s)
+{
+    row(screen, "%-12s %-22s %-6s %8s %6s %8s %8s %9s", "PROVIDER", "MODEL", "RUNG", "requests", "hits", "in", "out",
+        "cost");
+    for (int i = 0; i < AI_MODELS_SHOWN && *ai_string(s, i, "model"); i++) {
+        char a[16], b[16], c[16];
+
+        row(screen, "%-12.12s %-22.22s %-6s %8s %5.1f%% %8s %8s %9.4f", ai_string(s, i, "provider"),
+            ai_string(s, i, "model"), ai_string(s, i, "rung"), short_number(ai_number(s, i, "requests"), a),
+            100 * ai_number(s, i, "hit_ratio"), short_number(ai_number(s, i, "input"), b),
+            short_number(ai_number(s, i, "output"), c), ai_number(s, i, "cost") / 1e6);
+    }
+}
+
+/* Hits by the tier that had the answer, and by the rung it once came from; those with traffic. */
+static void draw_ai_ratios(struct screen *screen, const struct samples *s)
+{
+    static const char *const ratios[][3] = {
+        { "memory", "ai.tiers.memory.hits", "ai.tiers.memory.ratio" },
+        { "disk", "ai.tiers.disk.hits", "ai.tiers.disk.ratio" },
+        { "shared", "ai.tiers.shared.hits", "ai.tiers.shared.ratio" },
+        { "semantic", "ai.tiers.semantic.hits", "ai.tiers.semantic.ratio" },
+        { "of device", "ai.rungs.device.requests", "ai.rungs.device.hit_ratio" },
+        { "of edge", "ai.rungs.edge.requests", "ai.rungs.edge.hit_ratio" },
+        { "of cloud", "ai.rungs.cloud.requests", "ai.rungs.cloud.hit_ratio" },
+    };
+    char line[256];
+    struct text out = TEXT_ON(line);
+
+    for (size_t i = 0; i < ARRAY_LEN(ratios); i++)
+        if (flat_number(&s->now, ratios[i][1]) > 0)
+            text_printf(&out, "   %s %.1f%%", ratios[i][0], 100 * flat_number(&s->now, ratios[i][2]));
+    row(screen, "    hits%s", out.len ? text_str(&out) : "   -");
+}
+
+/* Money is shown in the currency of the prices. */
+static void draw_ai(struct screen *screen, const struct samples *s)
+{
+    char a[16], b[16], c[16], d[16];
+
+    if (flat_number(&s->now, "ai.requests") <= 0)
+        return;
+    row(screen, "%s", "");
+    row(screen, "AI  requests %s/s   hits %.1f%%   tokens in %s out %s saved %s%s",
+        short_number(rate(s, "ai.requests"), a), 100 * flat_number(&s->now, "ai.hit_ratio"),
+        short_number(flat_number(&s->now, "ai.tokens.input"), b),
+        short_number(flat_number(&s->now, "ai.tokens.output"), c),
+        short_number(flat_number(&s->now, "ai.tokens.saved"), d),
+        flat_number(&s->now, "ai.ledger.lost") > 0 ? "   LEDGER ROWS LOST" : "");
+    row(screen, "    money today %.4f saved %.4f   this month %.4f saved %.4f   failovers %.0f",
+        flat_number(&s->now, "ai.money.today") / 1e6, flat_number(&s->now, "ai.money.today_saved") / 1e6,
+        flat_number(&s->now, "ai.money.month") / 1e6, flat_number(&s->now, "ai.money.month_saved") / 1e6,
+        flat_number(&s->now, "ai.failovers"));
+    draw_ai_ratios(screen, s);
+    draw_ai_models(screen, s);
+}
+
+static int ai_rows(const struct samples *s)
+{
+    int rows = 5;
+
+    if (flat_number(&s->now, "ai.requests") <= 0)
+        return 0;
+    for (int i = 0; i < AI_MODELS_SHOWN && *ai_string(s, i, "model"); i++)
+        rows++;
+    return rows;
+}
+
 static int draw(const struct samples *s, bool ansi)
 {
     static char memory[SCREEN_MAX];
@@ -375,7 +465,8 @@ static int draw(const struct samples *s, bool ansi)
     draw_outcomes(&screen, s);
     draw_reasons(&screen, s, "why", "why");
     draw_reasons(&screen, s, "not stored", "not_stored");
-    draw_urls(&screen, s, ansi ? MAX(screen.rows - 16, 2) : 10);
+    draw_ai(&screen, s);
+    draw_urls(&screen, s, ansi ? MAX(screen.rows - 16 - ai_rows(s), 2) : 10);
     draw_upstreams(&screen, s);
     text_put(&screen.out, ansi ? VIEW("\x1b[J") : VIEW_NONE);
     rest = text_view(&screen.out);
