@@ -25,7 +25,8 @@
  *   between: (i) => promise    before piece i                delay, firstToken, pace: the same in milliseconds
  *   cut: 'connect' | 'head' | number            the connection ends before any byte; after the head; after n pieces
  *   reset: true                and it ends with a RST
- *   done: false                no terminal event             malformed: n        piece n is no JSON
+ *   done: false                no terminal event             end: n              the stream ends well, but after n pieces
+ *   malformed: n               piece n is no JSON
  *   bytes: n                   written n bytes at a time     crlf: true          lines end in CRLF
  *   keepAlives: n              comments before the first piece (messages: pings too)
  *   giant: n                   one piece of n characters     extra: [{event, data}]   unknown events before the first piece
@@ -203,7 +204,7 @@ class Provider {
             id: tool.id ?? `call_${this.name}_${number}_${i}`, name: tool.name,
             arguments: typeof tool.arguments === 'string' ? tool.arguments : JSON.stringify(tool.arguments ?? {}),
         }));
-        const pieces = script.pieces ?? (tools.length && script.text === undefined ? [] : text.match(/\s*\S+\s*?/g) ?? []);
+        const pieces = script.pieces?.slice() ?? (tools.length && script.text === undefined ? [] : text.match(/\s*\S+\s*?/g) ?? []);
         if (script.giant) {
             pieces.push('g'.repeat(script.giant));
         }
@@ -347,7 +348,7 @@ class Provider {
                 await script.between?.(piece);
                 await (script.pace && piece && pause(script.pace));
             }
-            if (event.last && script.done === false) {
+            if ((event.last && script.done === false) || ((event.piece || event.last) && script.end === piece)) {
                 break;
             }
             await say(event.piece && script.malformed === piece ? { ...event, data: '{"choices": [{"delta": {' } : event);

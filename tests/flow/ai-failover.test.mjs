@@ -1,0 +1,229 @@
+/** Around what fails: other keys, other candidates, the dialect's error when nothing is left, and never two providers in one answer. */
+import assert from 'node:assert/strict';
+import { aiFlow, CHAT, gate } from './harness/ai.mjs';
+import { freePort, until } from './harness/server.mjs';
+
+const user = (content) => ({ messages: [{ role: 'user', content }] });
+
+/** Two of a dialect, one after the other. */
+const PAIR = {
+    first: { dialect: 'openai', config: { keys: ['sk-one', 'sk-two'], first_token_timeout: '300ms', token_timeout: '300ms' } },
+    second: { dialect: 'openai', config: { keys: ['sk-three'] } },
+};
+const FAST = { models: { fast: { candidates: [{ provider: 'first', model: 'model-a' }, { provider: 'second', model: 'model-b' }] } } };
+const both = { needs: 'node', providers: PAIR, ...FAST };
+const ask = (s, more, headers) => s.chat({ model: 'fast', ...more }, headers);
+
+/** Both modes: an answer of `name`, whole. */
+async function answersFrom(s, name, more, headers) {
+    for (const stream of [false, true]) {
+        const answer = await ask(s, { ...user(`${name} ${JSON.stringify(more ?? '')} ${stream}`), ...more, stream }, headers);
+        assert.equal(answer.status, 200, answer.text);
+        assert.match(answer.said, new RegExp(`^answer \\d+ of ${name} to`), answer.text);
+        assert.equal(s.wall(answer).provider, name);
+        assert.ok(!stream || answer.text.includes('[DONE]'));
+    }
+}
+
+aiFlow('the first candidate is asked while it answers', both, async (s) => {
+    await answersFrom(s, 'first');
+    assert.equal(s.first.last.json.model, 'model-a');
+    assert.equal(s.second.count, 0);
+});
+
+aiFlow('429 of one key: the other key, and no call with the first while it rests', both, async (s) => {
+    s.first.key('sk-one', { error: 'rate_limit', retryAfter: 60 });
+    for (let i = 0; i < 6; i++) {
+        assert.match((await ask(s, user(`question ${i}`))).said, /of first/);
+    }
+    assert.equal(s.first.requests.filter((request) => request.key === 'sk-one').length, 1);
+    assert.equal(s.second.count, 0);
+});
+
+aiFlow('429 of both keys: the next candidate', both, async (s) => {
+    s.first.always({ error: 'rate_limit', retryAfter: 60 });
+    await answersFrom(s, 'second');
+    assert.equal(s.first.count, 2, 'each key once');
+    assert.equal(s.second.last.json.model, 'model-b');
+});
+
+for (const kind of ['auth', 'billing', 'forbidden', 'quota']) {
+    aiFlow(`a dead key (${kind}) is not used again`, both, async (s) => {
+        s.first.key('sk-one', { error: kind });
+        for (let i = 0; i < 6; i++) {
+            assert.match((await ask(s, user(`question ${i}`))).said, /of first/);
+        }
+        assert.equal(s.first.requests.filter((request) => request.key === 'sk-one').length, 1);
+        s.first.key('sk-two', { error: kind });
+        assert.match((await ask(s, user('more'))).said, /of second/);
+    });
+}
+
+for (const kind of ['server', 'unavailable', 'overloaded']) {
+    aiFlow(`${kind}: the next candidate, unseen by the client`, both, async (s) => {
+        s.first.always({ error: kind });
+        await answersFrom(s, 'second');
+    });
+}
+
+aiFlow('an error inside of a 200: the next candidate', both, async (s) => {
+    s.first.always({ error: 'overloaded', inside: true });
+    await answersFrom(s, 'second');
+});
+
+aiFlow('refused connections: the next candidate', { needs: 'node', node: false, providers: PAIR, ...FAST }, async (s) => {
+    const port = await freePort();
+    const config = s.config();
+    config.ai.providers.first.url = `http://127.0.0.1:${port}/v1`;
+    s.node = await s.startNode({ config });
+    await answersFrom(s, 'second');
+});
+
+for (const [what, script] of [['before the first byte', { cut: 'connect' }], ['before the first byte, with a reset', { cut: 'connect', reset: true }],
+    ['after the head', { cut: 'head' }], ['before any content', { cut: 0 }]]) {
+    aiFlow(`a connection cut ${what}: the next candidate, unseen by the client`, both, async (s) => {
+        s.first.always(script);
+        await answersFrom(s, 'second');
+    });
+}
+
+aiFlow('a first token that does not come in time: the next candidate, keep-alives or not', both, async (s) => {
+    for (const keepAlives of [0, 3]) {
+        const door = gate();
+        s.first.next({ first: door.held, keepAlives });
+        const answer = await ask(s, { ...user(`slow ${keepAlives}`), stream: true });
+        assert.match(answer.said, /of second/);
+        assert.equal(await s.first.last.gone, true, 'the slow one was left');
+        door.open();
+    }
+});
+
+aiFlow('reasoning counts as content: who thinks aloud is not left', both, async (s) => {
+    s.first.always({ reasoning: ['a', 'b', 'c', 'd'], pieces: ['done'], pace: 150 });
+    const answer = await ask(s, { stream: true });
+    assert.equal(answer.said, 'done');
+    assert.equal(s.second.count, 0);
+});
+
+aiFlow('a pause after content is an error event, never another provider\'s words', both, async (s) => {
+    const door = gate();
+    s.first.next({ pieces: ['one ', 'two'], between: door.at(1) });
+    const answer = await ask(s, { stream: true });
+    door.open();
+    assert.equal(answer.status, 200);
+    assert.equal(answer.said, 'one ');
+    assert.match(answer.text, /data: \{"error":/);
+    assert.doesNotMatch(answer.text, /\[DONE\]/);
+    assert.equal(s.second.count, 0);
+});
+
+for (const [what, script] of [['cut', { cut: 1 }], ['reset', { cut: 1, reset: true }], ['error inside', { error: 'server', inside: true, at: 1 }],
+    ['an end too soon', { end: 1 }], ['no JSON', { malformed: 1 }]]) {
+    aiFlow(`after content (${what}): the dialect's error event, and nothing of another provider`, both, async (s) => {
+        s.first.always({ pieces: ['one ', 'two ', 'three'], ...script });
+        const answer = await ask(s, { stream: true });
+        assert.equal(answer.status, 200);
+        assert.ok(answer.complete, 'the stream ends as it should');
+        assert.match(answer.text, /data: \{"error":/, answer.text.slice(-200));
+        assert.doesNotMatch(answer.text, /\[DONE\]|of second/);
+        assert.ok(answer.text.includes('one '));
+    });
+}
+
+for (const kind of ['bad_request', 'not_found', 'unprocessable']) {
+    aiFlow(`${kind} is the caller's: not tried again, not elsewhere, counted for nobody`, both, async (s) => {
+        s.first.always({ error: kind, message: 'scripted words' });
+        for (let i = 0; i < 12; i++) {
+            const answer = await ask(s, user(`question ${i}`));
+            assert.ok([400, 404, 422].includes(answer.status), `${answer.status}`);
+            assert.equal(answer.json.error.message, 'scripted words');
+        }
+        assert.deepEqual([s.first.count, s.second.count], [12, 0]);
+        s.first.always({});
+        assert.match((await ask(s, user('and now'))).said, /of first/);
+    });
+}
+
+aiFlow('nothing is left: 503 with a short Retry-After, in the dialect', both, async (s) => {
+    for (const script of [{ error: 'rate_limit', retryAfter: 3600 }, { error: 'server', retryAfter: 3600 }]) {
+        s.first.always(script);
+        s.second.always(script);
+        for (const stream of [false, true]) {
+            const answer = await ask(s, { ...user(`${script.error} ${stream}`), stream });
+            assert.ok([429, 502, 503].includes(answer.status), `${answer.status}`);
+            assert.ok(answer.json.error.message, answer.text);
+            const after = Number(answer.header('retry-after'));
+            assert.ok(after >= 1 && after <= 60, `retry-after: ${answer.header('retry-after')}`);
+        }
+    }
+});
+
+aiFlow('nothing is left: Anthropic\'s clients get Anthropic\'s error', { needs: 'node' }, async (s) => {
+    s.claude.always({ error: 'server' });
+    const answer = await s.message({ stream: true });
+    assert.ok([502, 503, 529].includes(answer.status));
+    assert.equal(answer.json.type, 'error');
+    assert.ok(answer.json.error.type && answer.json.error.message);
+});
+
+aiFlow('nothing is left, and the route allows it: the stale answer, marked', { ...both, route: { ttl: '1s', stale_if_error: '1h' } }, async (s) => {
+    const first = await ask(s);
+    assert.equal(first.status, 200);
+    s.first.always({ error: 'server' });
+    s.second.always({ error: 'server' });
+    const stale = await until(async () => {
+        const answer = await ask(s);
+        assert.equal(answer.said, first.said);
+        return s.first.count > 1 && answer;
+    }, 'it is stale: 1 s');
+    s.hit(stale);
+    assert.ok(s.status(stale).ttl < 0, stale.header('cache-status'));
+});
+
+aiFlow('an answer of the second is not given as an answer of the first', both, async (s) => {
+    s.first.next({ error: 'server' }, { error: 'server' }, { error: 'server' });
+    const first = await ask(s);
+    if (/of second/.test(first.said)) {
+        s.first.reset();
+        const later = await ask(s); // the first is back: what it says is what counts
+        assert.match(later.said, /of first|of second/);
+        assert.equal(s.wall(later).provider, /of first/.test(later.said) ? 'first' : 'second');
+    }
+});
+
+aiFlow('the two dialects stand in for each other', { needs: 'node', models: { best: { candidates: [
+    { provider: 'cloud', model: 'gpt-4o' }, { provider: 'claude', model: 'claude-test-1' }] } } }, async (s) => {
+    s.cloud.always({ error: 'server' });
+    for (const stream of [false, true]) {
+        const chat = await s.chat({ model: 'best', stream, ...user(`chat ${stream}`) });
+        assert.equal(chat.status, 200, chat.text);
+        assert.match(chat.said, /of claude/);
+        assert.ok(stream ? chat.text.includes('[DONE]') : chat.json.choices);
+    }
+    s.cloud.always({});
+    s.claude.always({ error: 'overloaded' });
+    const message = await s.message({ model: 'best', ...user('message') });
+    assert.equal(message.status, 200, message.text);
+    assert.match(message.said, /of cloud/);
+    assert.equal(message.json.type, 'message');
+});
+
+aiFlow('a provider named with its model is asked, and no other', both, async (s) => {
+    const answer = await s.chat({ model: 'second/model-x' });
+    assert.match(answer.said, /of second/);
+    assert.equal(s.second.last.json.model, 'model-x');
+    s.second.always({ error: 'server' });
+    assert.ok((await s.chat({ model: 'second/model-x', ...user('again') })).status >= 500);
+    assert.equal(s.first.count, 0);
+});
+
+aiFlow('a client that leaves ends the call, and its answer is nobody else\'s', both, async (s) => {
+    const door = gate();
+    s.first.next({ wait: door.held });
+    const client = await s.asking('/v1/chat/completions', { ...CHAT, model: 'fast' });
+    await s.first.arrived(1);
+    client.close();
+    assert.equal(await s.first.last.gone, true);
+    door.open();
+    await answersFrom(s, 'first');
+});
