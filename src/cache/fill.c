@@ -31,7 +31,7 @@ static struct view put(char **at, struct view v)
 
 static void rebase(struct view *v, struct view from, const char *to)
 {
-    if (v->ptr && v->ptr >= from.ptr && v->ptr <= from.ptr + from.len)
+    if (v->ptr && from.ptr && v->ptr >= from.ptr && v->ptr <= from.ptr + from.len)
         v->ptr = to + (v->ptr - from.ptr);
 }
 
