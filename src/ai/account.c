@@ -1,6 +1,7 @@
 /* Accounts join price, budget and ledger; each of them knows nothing of the others. */
 #include "ai/account.h"
 
+#include "base/clock.h"
 #include "base/heap.h"
 
 #include <errno.h>
@@ -31,6 +32,9 @@ void account_unref(struct account *account)
 {
     if (!account || --account->refs)
         return;
+    if (account->limit_count)
+        rate_correct(account->money->rates, clock_mono_us(), account->limits, account->limit_count, account->taken,
+                     account->row.tokens);
     if (account->money->ledger)
         ledger_write(account->money->ledger, account->loop, &account->row);
     if (account->money->telemetry)
@@ -42,6 +46,18 @@ void account_unref(struct account *account)
 struct view account_text(struct account *account, struct view text)
 {
     return arena_copy(&account->arena, view_first(text, LEDGER_TEXT_MAX));
+}
+
+void account_limit(struct account *account, const struct rate_subject *limits, unsigned count, uint64_t tokens,
+                   struct rate_result *ret)
+{
+    rate_take(account->money->rates, clock_mono_us(), limits, count, tokens, ret);
+    for (unsigned i = 0; i < count && i < ACCOUNT_LIMITS_MAX && ret->allowed; i++) {
+        account->limits[i] = limits[i];
+        account->limits[i].name = account_text(account, limits[i].name);
+        account->limit_count = i + 1;
+        account->taken = tokens;
+    }
 }
 
 static bool find_price(const struct account *account, struct view provider, struct view model, struct price *ret)

@@ -7,6 +7,7 @@
 #include "ai/ledger.h"
 #include "ai/price.h"
 #include "ai/telemetry.h"
+#include "ai/rate.h"
 #include "base/arena.h"
 
 struct ai_money {
@@ -14,7 +15,10 @@ struct ai_money {
     struct budgets *budgets;        /* NULL: none are set */
     struct prices *_Atomic *prices; /* NULL inside: none. RCU: valid for this turn */
     struct telemetry *telemetry;    /* NULL: nothing is counted */
+    struct rates *rates;            /* NULL: nothing is limited */
 };
+
+#define ACCOUNT_LIMITS_MAX 3u
 
 struct account {
     unsigned refs;
@@ -22,7 +26,10 @@ struct account {
     struct loop *loop;
     struct ledger_row row;
     struct telemetry_more more;
-    unsigned calls;      /* settled, of those that were made */
+    unsigned calls; /* settled, of those that were made */
+    struct rate_subject limits[ACCOUNT_LIMITS_MAX];
+    unsigned limit_count;
+    uint64_t taken;     /* tokens, from each of them */
     struct arena arena; /* the row's texts */
     char memory[512];
 };
@@ -33,6 +40,11 @@ void account_ref(struct account *account);
 void account_unref(struct account *account);
 /* A copy that lives as long as the account; cut when there is no room. */
 struct view account_text(struct account *account, struct view text);
+
+/* Takes one request and `tokens` (estimated) from each limit; the names are copied. When the account ends, what was really spent is what
+ * was taken. With money->rates only. */
+void account_limit(struct account *account, const struct rate_subject *limits, unsigned count, uint64_t tokens,
+                   struct rate_result *ret);
 
 /* Before a call: input and output tokens are bounds. 0; -EDQUOT, -EAGAIN, ... as budget_reserve(); -ENOENT: the model has no price and
  * `need_price` says that it must have one. */

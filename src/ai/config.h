@@ -2,7 +2,7 @@
  * http_config it belongs to, which every call keeps alive. Immutable but for the atomics that say how providers are doing. */
 #pragma once
 
-#include "ai/endpoint.h"
+#include "ai/policy.h"
 #include "cache/fill.h"
 
 #include <stdatomic.h>
@@ -58,6 +58,39 @@ struct ai_model {
 enum ai_semantic { AI_SEMANTIC_OFF, AI_SEMANTIC_CANONICAL, AI_SEMANTIC_EMBEDDING };
 enum ai_scope { AI_SCOPE_TENANT, AI_SCOPE_USER, AI_SCOPE_PUBLIC };
 
+/* What happens to a prompt in which personal data is found. */
+enum ai_private_act {
+    AI_PRIVATE_ALLOW,  /* nothing */
+    AI_PRIVATE_PIN,    /* only `device`, or the region, may answer it, and no shared store keeps it */
+    AI_PRIVATE_REDACT, /* it goes on without it */
+    AI_PRIVATE_REFUSE
+};
+
+struct ai_private {
+    unsigned kinds; /* of enum pii_kind; 0: nobody looks */
+    enum ai_private_act act;
+    struct view region; /* of AI_PRIVATE_PIN */
+};
+
+struct ai_limits {
+    uint64_t requests, tokens; /* a minute; 0: no limit */
+};
+
+/* Rules by name, as keys, tenants and routes refer to them. */
+struct ai_ruleset {
+    struct view name;
+    struct ai_rules rules;
+    struct ai_private private;
+    struct ai_limits limits; /* of each key that names these rules, in place of those of the configuration */
+    uint64_t revision;       /* a hash of what they do to requests; part of every key */
+};
+
+struct ai_tenant {
+    struct view name;
+    const struct ai_ruleset *rules; /* NULL: none */
+    struct ai_limits limits;
+};
+
 struct ai_config {
     struct view node, region;
     bool keys;         /* clients need a key of ours */
@@ -67,13 +100,23 @@ struct ai_config {
     struct ai_model *models;
     unsigned model_count;
     struct ai_candidate *direct; /* one per provider, for names that are no alias */
+    const struct ai_ruleset *rules;
+    const struct ai_tenant *tenants; /* by name, as view_compare() has it */
+    unsigned rules_count, tenant_count;
+    struct ai_limits limits; /* of each key; without keys, of each address */
     struct fill_keep *keep;
 };
 
 struct ai_route {
     const struct ai_config *config;
     struct view name;
-    struct cache_policy cache;   /* memory, disk and shared rungs; its scope is not used */
+    struct cache_policy cache;      /* memory, disk and shared rungs; its scope is not used */
+    struct cache_policy local;      /* the same for what may not leave the node: no shared rung */
+    struct cache_policy passing;    /* and for what may not be written down: memory only */
+    const struct ai_ruleset *rules; /* NULL: none */
+    struct ai_private private;
+    uint64_t private_revision;
+    struct ai_limits limits;
     uint64_t ttl_ms, ttl_max_ms; /* 0: nothing is stored */
     uint64_t stale_ms;           /* how old an answer may be when every candidate fails */
     enum ai_scope scope;

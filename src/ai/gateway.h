@@ -5,6 +5,7 @@
 
 #include "ai/account.h"
 #include "ai/embed.h"
+#include "ai/keys.h"
 #include "ai/semantic.h"
 #include "cache/ladder.h"
 #include "cache/service.h"
@@ -16,6 +17,7 @@ struct ai_gateway_options { /* all borrowed */
     struct ladder *ladder; /* NULL: memory only */
     unsigned loops;
     struct ai_money money;
+    struct ai_keys *keys;      /* NULL: no key is known */
     struct semantic *semantic; /* NULL: none */
     struct embed *embed;       /* NULL: canonical prompts only */
     struct workers *workers;   /* for an `embed` that blocks */

@@ -43,8 +43,12 @@ static bool suits(const struct service_call *q, const struct ai_candidate *candi
 
 static void put(struct service_call *q, struct ai_candidate *candidate)
 {
-    if (q->candidate_count < AI_CANDIDATES_MAX && suits(q, candidate))
+    if (q->candidate_count == AI_CANDIDATES_MAX || !suits(q, candidate))
+        return;
+    if (ask_admits(q, candidate))
         q->candidates[q->candidate_count++] = candidate;
+    else
+        q->barred++;
 }
 
 /* By weight: the first is drawn, the others follow in the order of the list. */
@@ -115,7 +119,7 @@ static void arrange(struct service_call *q)
     q->candidate_count = count;
 }
 
-void ask_choose_candidates(struct service_call *q)
+static void choose(struct service_call *q)
 {
     const struct ai_config *config = q->config;
 
@@ -135,6 +139,13 @@ void ask_choose_candidates(struct service_call *q)
     }
     choose_direct(q);
     arrange(q);
+}
+
+void ask_choose_candidates(struct service_call *q)
+{
+    choose(q);
+    if (q->candidate_count == 0 && q->barred)
+        ask_refuse_barred(q);
 }
 
 bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
@@ -162,7 +173,7 @@ static void refuse_budget(struct service_call *q, const struct budget_refusal *r
     text_printf(&message, "the budget \"%s\" is used up: %lld of %lld %s for this %.*s", refusal->name,
                 (long long)refusal->used, (long long)refusal->limit,
                 refusal->unit == BUDGET_MONEY ? "micro-units" : "tokens", VIEW_ARG(window));
-    ask_refuse(q, 402, NULL, text_view(&message), "budget_exceeded");
+    ask_bar(q, 402, "budget", text_view(&message), "budget_exceeded");
 }
 
 int ask_reserve(struct service_call *q)
@@ -187,7 +198,7 @@ int ask_reserve(struct service_call *q)
     if (r == -EDQUOT)
         refuse_budget(q, &refusal);
     else if (r == -ENOENT)
-        ask_refuse(q, 402, NULL, VIEW("this model has no price, and the node's policy asks for one"), "no_price");
+        ask_bar(q, 402, "budget", VIEW("this model has no price, and the node's policy asks for one"), "no_price");
     else
         ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
     return -EINVAL;
@@ -396,7 +407,7 @@ int ask_fill(struct service_call *q)
     struct fill_request request = {
         .context = q->gateway->options.fill,
         .keep = q->config->keep,
-        .policy = &q->route->cache,
+        .policy = q->cache,
         .open = ai_call_open,
         .request = ask_no_request(),
         .scheme = VIEW("http"),

@@ -137,8 +137,10 @@ static void put_provider_fields(struct service_call *q, struct text *t)
     struct view rest = object_head(q->object), name, value;
 
     while (head_next(&rest, &name, &value)) {
-        if (!view_starts_with_icase(name, VIEW("x-ratelimit-")) &&
-            !view_starts_with_icase(name, VIEW("anthropic-ratelimit-")) &&
+        bool limit = view_starts_with_icase(name, VIEW("x-ratelimit-")) ||
+                     view_starts_with_icase(name, VIEW("anthropic-ratelimit-"));
+
+        if ((!limit || q->limited) && /* our own limits are the narrower ones */
             !view_starts_with_icase(name, VIEW("openai-")) && !view_eq_icase(name, VIEW("retry-after")))
             continue;
         text_put(t, name);
@@ -182,9 +184,13 @@ bool ask_write_fields(struct service_call *q)
     put_timings(q, t);
     if (q->object && !q->hit && !q->collapsed)
         put_provider_fields(q, t);
+    if (q->limited)
+        rate_put_headers(t, q->dialect, &q->rate, loop_wall_ms(q->loop));
     if (q->status == 402)
         text_lit(t, "x-should-retry: false\r\n");
-    if (q->refused && (q->status == 503 || q->status == 429)) {
+    if (q->refused && q->status == 401)
+        text_lit(t, "WWW-Authenticate: Bearer\r\n");
+    if (q->refused && (q->status == 503 || q->status == 429) && !(q->limited && !q->rate.allowed)) {
         text_lit(t, "Retry-After: ");
         text_u64(t, MIN(MAX((q->wait_ms + 999) / 1000, (uint64_t)1), (uint64_t)60));
         text_lit(t, "\r\n");

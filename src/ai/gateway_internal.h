@@ -10,6 +10,7 @@
 #include "proto/cache_control.h"
 
 #define AI_CANDIDATES_MAX 16u
+#define ADMIT_LEVELS_MAX 3u
 #define AI_BODY_MAX ((size_t)64 * 1024 * 1024) /* for a provider: what the client sent, and what is added to it */
 
 struct ai_gateway {
@@ -67,6 +68,17 @@ struct service_call {
     bool parsed;
     struct ai_facts facts;
     struct view tenant, key_id;
+    struct view user;                                /* as the client said it, raw */
+    const struct ai_rules *levels[ADMIT_LEVELS_MAX]; /* of key, tenant, route */
+    const struct ai_private *privates[ADMIT_LEVELS_MAX + 1], *pins[ADMIT_LEVELS_MAX + 1];
+    struct rate_subject limits[ADMIT_LEVELS_MAX];
+    unsigned level_count, private_count, pin_count, limit_count;
+    uint64_t policy_revision;
+    const struct cache_policy *cache; /* of the route: which rungs this answer may be on */
+    struct buf forced, redacted;      /* bodies that stand in for the client's */
+    struct rate_result rate;
+    bool limited;    /* `rate` is filled in */
+    unsigned barred; /* candidates that could, and must not */
     struct cache_control cc;
     bool no_lookup, no_store;
     uint64_t ttl_ms;
@@ -128,6 +140,23 @@ struct service_call {
 
 /* gateway_read.c: 0, or the answer is settled already. */
 int ask_read(struct service_call *q);
+/* Reads this as the request's body. */
+int ask_read_body(struct service_call *q, struct view body);
+
+/* gateway_admit.c */
+/* Settles the answer as ask_refuse() does; `reason` is the ledger's. Returns -EINVAL. */
+int ask_bar(struct service_call *q, int status, const char *reason, struct view message, const char *code);
+/* Who it is, and what rules and limits that brings. 0, or the answer is settled. */
+int ask_identify(struct service_call *q);
+/* Once the body is read: rules, limits, personal data. The body may be another afterwards. Likewise. */
+int ask_admit(struct service_call *q);
+/* May this one see it? */
+bool ask_admits(const struct service_call *q, const struct ai_candidate *candidate);
+/* All that could answer must not. */
+void ask_refuse_barred(struct service_call *q);
+
+/* gateway_private.c: 0, or the answer is settled. */
+int ask_private(struct service_call *q);
 
 /* gateway_models.c: true when it is answered here. */
 bool ask_models(struct service_call *q);

@@ -18,8 +18,7 @@ const struct http_request *ask_no_request(void)
 /* Who may see the answer: the first part of every key. Lengths keep a tenant from imitating another. */
 static struct view scope_of(struct service_call *q)
 {
-    struct view user = q->facts.user_at ? json_raw(&q->doc, q->facts.user_at) : VIEW_NONE;
-    size_t cap = q->tenant.len + q->key_id.len + user.len + 64;
+    size_t cap = q->tenant.len + q->key_id.len + q->user.len + 64;
     struct text t;
 
     if (q->route->scope == AI_SCOPE_PUBLIC)
@@ -33,7 +32,7 @@ static struct view scope_of(struct service_call *q)
         text_printf(&t, ":k%zu:", q->key_id.len);
         text_put(&t, q->key_id);
         text_lit(&t, ":u");
-        text_put(&t, user);
+        text_put(&t, q->user);
     }
     return text_view(&t);
 }
@@ -53,6 +52,7 @@ bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct 
         .endpoint = q->endpoint,
         .scope = q->scope.ptr ? q->scope : scope_of(q),
         .epoch = q->route->epoch,
+        .policy_revision = q->policy_revision,
         .region = q->candidate->provider->region,
         .provider = q->candidate->provider->name,
         .model = q->model,
@@ -128,7 +128,7 @@ bool ask_find(struct service_call *q)
 
 enum ask_climb ask_begin_climb(struct service_call *q)
 {
-    const struct ladder_rule *rule = &q->route->cache.ladder;
+    const struct ladder_rule *rule = &q->cache->ladder;
     struct ladder *ladder = q->gateway->options.ladder;
     struct ladder_query query = {
         .key = &q->key,

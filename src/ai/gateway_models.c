@@ -16,22 +16,37 @@ static void put_model(struct service_call *q, const struct ai_model *model)
     }
 }
 
+static void put_id(struct buf *out, struct view name)
+{
+    if (name.ptr)
+        buf_json(out, name);
+    else
+        buf_lit(out, "null");
+}
+
+/* What the client may ask for. */
 static void put_list(struct service_call *q)
 {
     const struct ai_config *config = q->config;
+    struct view first = VIEW_NONE, last = VIEW_NONE;
 
     buf_put(&q->out, q->dialect == AI_ANTHROPIC ? VIEW("{\"data\":[") : VIEW("{\"object\":\"list\",\"data\":["));
     for (unsigned i = 0; i < config->model_count; i++) {
-        if (i)
+        if (!ai_rules_model(q->levels, q->level_count, config->models[i].name))
+            continue;
+        if (last.ptr)
             buf_char(&q->out, ',');
+        else
+            first = config->models[i].name;
+        last = config->models[i].name;
         put_model(q, &config->models[i]);
     }
     buf_char(&q->out, ']');
     if (q->dialect == AI_ANTHROPIC) {
         buf_lit(&q->out, ",\"has_more\":false,\"first_id\":");
-        buf_json(&q->out, config->models[0].name);
+        put_id(&q->out, first);
         buf_lit(&q->out, ",\"last_id\":");
-        buf_json(&q->out, config->models[config->model_count - 1].name);
+        put_id(&q->out, last);
     }
     buf_char(&q->out, '}');
 }
@@ -44,7 +59,7 @@ bool ask_models(struct service_call *q)
     if (q->endpoint != AI_MODELS || q->config->model_count == 0)
         return false;
     for (unsigned i = 0; i < q->config->model_count; i++)
-        if (view_eq(q->config->models[i].name, id))
+        if (view_eq(q->config->models[i].name, id) && ai_rules_model(q->levels, q->level_count, id))
             model = &q->config->models[i];
     if (id.len && !model) {
         ask_refuse(q, 404, NULL, VIEW("no such model here"), "model_not_found");

@@ -47,7 +47,7 @@ static int refuse_json(struct service_call *q, enum json_error error, size_t at)
     return -EINVAL;
 }
 
-static int read_body(struct service_call *q)
+int ask_read_body(struct service_call *q, struct view body)
 {
     char memory[REASON_MAX];
     struct text reason = TEXT_ON(memory);
@@ -55,6 +55,10 @@ static int read_body(struct service_call *q)
     size_t at = 0;
     int r;
 
+    ai_facts_free(&q->facts);
+    q->facts = (struct ai_facts){ 0 };
+    q->parsed = false;
+    q->in.body = body;
     error = json_parse(&q->doc, q->in.body, JSON_LIMITS, &at);
     if (error != JSON_OK)
         return refuse_json(q, error, at);
@@ -95,8 +99,10 @@ static int refuse(struct service_call *q, int status, struct view message)
 static int read_all(struct service_call *q)
 {
     bool get = view_eq(q->request.method_name, VIEW("GET"));
-    int r = 0;
+    int r = ask_identify(q);
 
+    if (r < 0)
+        return r;
     if (q->in.refused)
         return refuse(q, q->in.refused, view_str(q->in.detail));
     if (q->path.len == 0)
@@ -106,7 +112,7 @@ static int read_all(struct service_call *q)
     if (q->endpoint != AI_MODELS && q->endpoint != AI_OTHER) {
         if (!view_eq(q->request.method_name, VIEW("POST")))
             return refuse(q, 405, VIEW("this path takes POST"));
-        r = read_body(q);
+        r = ask_read_body(q, q->in.body);
     }
     return r;
 }
@@ -136,7 +142,6 @@ int ask_read(struct service_call *q)
     if ((q->endpoint == AI_MODELS || q->endpoint == AI_OTHER) &&
         fields_find(&q->request.fields, VIEW("anthropic-version")))
         q->dialect = AI_ANTHROPIC;
-    q->tenant = VIEW("default");
     r = read_all(q);
     read_account(q);
     if (!q->account) {
@@ -144,6 +149,8 @@ int ask_read(struct service_call *q)
             ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
         return -ENOMEM;
     }
+    if (r == 0)
+        r = ask_admit(q);
     if (r < 0)
         return r;
     if (ask_models(q))

@@ -23,10 +23,11 @@ bool ask_semantic_wanted(const struct service_call *q)
 {
     const struct ai_facts *facts = &q->facts;
 
-    return q->route->semantic != AI_SEMANTIC_OFF && q->gateway->options.semantic && ask_may_look(q) &&
-           facts->last_user_at && !facts->has_tools && !facts->has_tool_turns && !facts->has_images &&
-           !facts->has_audio && !facts->has_files && facts->turns <= TURNS_MAX && q->endpoint != AI_EMBEDDINGS &&
-           q->endpoint != AI_COUNT_TOKENS;
+    /* The index is kept on disk. */
+    return q->route->semantic != AI_SEMANTIC_OFF && q->cache != &q->route->passing && q->gateway->options.semantic &&
+           ask_may_look(q) && facts->last_user_at && !facts->has_tools && !facts->has_tool_turns &&
+           !facts->has_images && !facts->has_audio && !facts->has_files && facts->turns <= TURNS_MAX &&
+           q->endpoint != AI_EMBEDDINGS && q->endpoint != AI_COUNT_TOKENS;
 }
 
 /* ---- keys ---- */
@@ -305,7 +306,7 @@ static void put_alias(struct service_call *q)
         atomic_fetch_or(&alias->flags, OBJECT_COMPLETE | OBJECT_LENGTH_KNOWN);
         (void)!memory_put(options->fill->memory, alias, &refusal);
         if (options->ladder)
-            ladder_put(options->ladder, q->loop, alias, &q->route->cache.ladder, false, false);
+            ladder_put(options->ladder, q->loop, alias, &q->cache->ladder, false, false);
     }
     object_unref(alias);
 }

@@ -132,6 +132,14 @@ static bool is_allowed(const struct ai_rules *rules, struct view model)
     return rules->allow_count == 0;
 }
 
+bool ai_rules_model(const struct ai_rules *const *levels, size_t count, struct view name)
+{
+    for (size_t level = 0; level < count; level++)
+        if (is_denied(levels[level], name) || !is_allowed(levels[level], name))
+            return false;
+    return true;
+}
+
 bool ai_rules_region(const struct ai_rules *const *levels, size_t count, struct view region)
 {
     for (size_t level = 0; level < count; level++) {

@@ -46,6 +46,8 @@ int ai_window_parse(struct view text, struct ai_window *ret);
 int ai_rules_check(const struct ai_rules *const *levels, size_t count, const struct json *doc,
                    const struct ai_facts *facts, int64_t now_ms, struct text *reason);
 
+/* May a client ask for this name? */
+bool ai_rules_model(const struct ai_rules *const *levels, size_t count, struct view name);
 /* May a model by this name (the provider's) in this region be asked? Its name need not be allowed, since an alias
  * that is allowed leads there; but it must not be denied. The region must be allowed by every level that names
  * regions; an unnamed one is not. */

@@ -230,6 +230,7 @@ static int compile_service(struct compiled *c, const struct site_route *from, st
     route->cache.max_object = route->cache.memory_max = MIN(c->site.memory.max_object, COMPILE_AI_ANSWER_MAX);
     route->cache.freshness.ttl_max_ms = -1;
     route->cache.strip_tags = true;
+    compile_ai_caches(route);
     to->service = c->ai_service;
     to->service_route = route;
     to->body_limit = from->ai.body_limit;

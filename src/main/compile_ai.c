@@ -151,6 +151,8 @@ int compile_ai(struct site *site, struct upstream *const *upstreams, struct fill
     for (size_t i = 0; i < from->models.count && r == 0; i++)
         r = compile_model(site, &from->models.items[i], config->providers, &config->models[i]);
     config->model_count = (unsigned)from->models.count;
+    if (r == 0)
+        r = compile_ai_rules(site, config);
     *ret = config;
     return r;
 }
@@ -160,7 +162,7 @@ struct ai_route *compile_ai_route(struct site *site, const struct ai_config *con
     const struct site_ai_route *ai = &from->ai;
     struct ai_route *to = zeroed(site, 1, sizeof(*to));
 
-    if (!to)
+    if (!to || !compile_ai_route_rules(config, ai, to))
         return NULL;
     to->config = config;
     to->name = from->name.len ? from->name : from->match;

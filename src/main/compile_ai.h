@@ -10,3 +10,10 @@ int compile_ai(struct site *site, struct upstream *const *upstreams, struct fill
                struct text *reason);
 /* One route of it; its cache policy is filled in by the caller. NULL: no memory. */
 struct ai_route *compile_ai_route(struct site *site, const struct ai_config *config, const struct site_route *from);
+/* Once it is: what requests use that must not leave the node, or not be written down. */
+void compile_ai_caches(struct ai_route *route);
+
+/* compile_ai_rules.c: 0 or -ENOMEM. */
+int compile_ai_rules(struct site *site, struct ai_config *to);
+/* False: no memory. */
+bool compile_ai_route_rules(const struct ai_config *config, const struct site_ai_route *from, struct ai_route *to);

@@ -82,6 +82,8 @@ static int open_money(struct gateway *gateway, const struct site *site, unsigned
     if (r == 0)
         r = open_budgets(gateway, site, loop_count, reason);
     if (r == 0)
+        r = rate_new(&(struct rate_options){ 0 }, &gateway->rates);
+    if (r == 0)
         r = budget_restore(gateway->budgets, gateway->state, clock_wall_ms());
     if (r == 0)
         r = telemetry_new(loop_count, &gateway->telemetry);
@@ -165,7 +167,9 @@ int gateway_open(struct gateway *gateway, struct server *server, struct workers 
             .money = { .ledger = gateway->ledger,
                        .budgets = gateway->budgets,
                        .prices = &gateway->prices,
-                       .telemetry = gateway->telemetry },
+                       .telemetry = gateway->telemetry,
+                       .rates = gateway->rates },
+            .keys = gateway->keys,
         };
 
         r = ai_gateway_new(&options, &gateway->ai);
@@ -216,6 +220,7 @@ void gateway_close(struct gateway *gateway)
     heap_free(gateway->semantic_path);
     ledger_close(gateway->ledger);
     budget_free(gateway->budgets);
+    rate_free(gateway->rates);
     prices_free(atomic_load(&gateway->prices));
 }
 

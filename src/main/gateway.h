@@ -12,6 +12,7 @@ struct gateway {
     struct ai_keys *keys;  /* freed with the loops: writes of the state may still answer them */
     struct ledger *ledger;
     struct budgets *budgets;
+    struct rates *rates;
     struct prices *_Atomic prices;
     struct telemetry *telemetry; /* freed with the loops, like keys */
     struct semantic *semantic;

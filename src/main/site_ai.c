@@ -327,6 +327,23 @@ const struct option site_ai_table[] = {
       .offset = MEMBER(site_ai, semantic),
       .table = semantic_table,
       .help = "The semantic cache; routes turn it on." },
+    { .name = "rules",
+      .type = OPTION_MAP,
+      .offset = MEMBER(site_ai, rules),
+      .table = site_ai_rules_table,
+      .item_size = sizeof(struct site_ai_rules),
+      .help = "What may be asked, by names that keys, tenants and routes refer to (docs/ai-policy.md)." },
+    { .name = "tenants",
+      .type = OPTION_MAP,
+      .offset = MEMBER(site_ai, tenants),
+      .table = site_ai_tenant_table,
+      .item_size = sizeof(struct site_ai_tenant),
+      .help = "Tenants that need rules or limits; others just exist. Without keys everybody is `default`." },
+    { .name = "limits",
+      .type = OPTION_STRUCT,
+      .offset = MEMBER(site_ai, limits),
+      .table = site_ai_limits_table,
+      .help = "Of each key; with `auth: none` of each client address." },
     { .name = NULL },
 };
 
@@ -394,6 +411,27 @@ const struct option site_ai_route_table[] = {
       .min = KIB(1),
       .max = MIB(48),
       .help = "Bytes of a request body." },
+    { .name = "rules",
+      .type = OPTION_STRING,
+      .offset = MEMBER(site_ai_route, rules),
+      .help = "Name of rules (`ai.rules`) that every request of the route must pass." },
+    { .name = "requests_per_minute",
+      .type = OPTION_INT,
+      .offset = MEMBER(site_ai_route, requests),
+      .preset = "0",
+      .max = 1000000000,
+      .help = "Of the whole route; 0: no limit." },
+    { .name = "tokens_per_minute",
+      .type = OPTION_INT,
+      .offset = MEMBER(site_ai_route, tokens),
+      .preset = "0",
+      .max = 1000000000,
+      .help = "Of the whole route; 0: no limit." },
+    { .name = "private",
+      .type = OPTION_STRUCT,
+      .offset = MEMBER(site_ai_route, private),
+      .table = site_ai_private_table,
+      .help = "What happens to prompts with personal data." },
     { .name = NULL },
 };
 
@@ -532,6 +570,7 @@ void site_ai_check(struct site *site, struct conf_report *report)
         check_model(ai, &ai->models.items[i], report);
     for (size_t i = 0; i < ai->budgets.count; i++)
         check_budget(&ai->budgets.items[i], i, report);
+    site_ai_rules_check(site, report);
     for (size_t i = 0; i < site->routes.count; i++)
         if (site->routes.items[i].ai.present && site->routes.items[i].ai.semantic == 2 && ai->semantic.model.len == 0)
             conf_complain(report, "routes", "semantic: embedding needs a model: set ai.semantic.model");

@@ -56,6 +56,34 @@ struct site_ai_semantic {
     struct view library;
 };
 
+struct site_ai_private {
+    struct option_strings find;
+    unsigned act; /* enum ai_private_act */
+    struct view region;
+    unsigned kinds; /* filled by site_ai_rules_check() */
+};
+
+struct site_ai_rules {
+    struct view name;
+    struct {
+        struct option_strings allow, deny;
+    } models;
+    uint64_t max_tokens, context, context_bytes;
+    bool tools, server_tools, images, audio, files;
+    struct option_strings force, forbid, regions, hours;
+    struct view utc_offset;
+    uint64_t requests, tokens;
+    struct site_ai_private private;
+    int utc_minutes; /* filled by site_ai_rules_check() */
+};
+
+struct site_ai_tenant {
+    struct view name;
+    struct view rules;
+    size_t rules_index; /* filled by site_ai_rules_check() */
+    uint64_t requests, tokens;
+};
+
 struct site_ai {
     bool present; /* some route is one of the gateway's; filled by site_check() */
     unsigned auth;
@@ -75,6 +103,17 @@ struct site_ai {
     } budgets;
     double budget_share;
     uint64_t ledger_days;
+    struct {
+        struct site_ai_rules *items;
+        size_t count;
+    } rules;
+    struct {
+        struct site_ai_tenant *items;
+        size_t count;
+    } tenants;
+    struct {
+        uint64_t requests, tokens;
+    } limits;
     struct site_ai_semantic semantic;
 };
 
@@ -88,4 +127,8 @@ struct site_ai_route {
     uint64_t pace;
     uint64_t epoch;
     uint64_t body_limit;
+    struct view rules;
+    size_t rules_index; /* filled by site_ai_rules_check() */
+    uint64_t requests, tokens;
+    struct site_ai_private private;
 };

@@ -25,5 +25,9 @@ extern const struct option site_ai_table[], site_ai_route_table[];
 
 /* Of one upstream, after loading: statuses, paths. */
 void site_upstream_check(const struct site_upstream *upstream, struct conf_report *report);
+extern const struct option site_ai_rules_table[], site_ai_tenant_table[], site_ai_limits_table[],
+    site_ai_private_table[];
+/* Rules, tenants and what routes say of them. */
+void site_ai_rules_check(struct site *site, struct conf_report *report);
 /* Of all that is said about AI. */
 void site_ai_check(struct site *site, struct conf_report *report);
