@@ -295,9 +295,15 @@ static void read_some(struct call *call)
     not_zeroed char memory[READ_SIZE];
     ssize_t got;
 
-    while (call->mode != CALL_OVER && call->mode != CALL_WAITING && call->out.len - call->out_at < CALL_HELD_MAX) {
+    call->paused = false;
+    while (call->mode != CALL_OVER && call->mode != CALL_WAITING) {
         struct exchange *x = call->x;
 
+        /* The fill is behind: it wakes us when it has taken what there is. */
+        if (call->out.len - call->out_at >= CALL_HELD_MAX) {
+            call->paused = true;
+            return;
+        }
         got = exchange_read(x, memory, sizeof(memory));
         if (got == -EAGAIN)
             return;

@@ -45,6 +45,7 @@ struct call {
     struct translate_stream *translate;
     struct buf out; /* for the fill, from out_at on */
     size_t out_at;
+    bool paused; /* nothing is read until the fill has taken `out` */
     unsigned held_events;
     bool published; /* the fill may see the head */
     bool sound, billed;
