@@ -373,10 +373,9 @@ static ssize_t call_read(struct source *source, void *memory, size_t cap)
     memcpy(memory, call->out.ptr + call->out_at, take);
     call->out_at += take;
     if (call->out_at == call->out.len) {
-        /* By all that was held, of which this read may have been the small rest. */
-        if (call->out.len >= CALL_HELD_MAX && call->mode != CALL_OVER)
-            task_wake(&call->task);
         call->out.len = call->out_at = 0;
+        if (call->paused)
+            task_wake(&call->task);
     }
     return (ssize_t)take;
 }
