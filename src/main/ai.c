@@ -2,6 +2,7 @@
 #include "main/ai.h"
 
 #include "base/compiler.h"
+#include "main/compare.h"
 #include "main/ledger.h"
 
 #include <stdio.h>
@@ -9,6 +10,7 @@
 
 static const char help[] = "usage: doorstep ai COMMAND [options]\n"
                            "\n"
+                           "  compare    the same prompts on two models: speed, cost, agreement\n"
                            "  ledger     what requests cost: rows or sums, as CSV or JSON\n"
                            "\n"
                            "`doorstep ai COMMAND --help` says more.\n";
@@ -19,6 +21,7 @@ int command_ai(int argc, char **argv)
         const char *name;
         int (*run)(int argc, char **argv);
     } commands[] = {
+        { "compare", command_compare },
         { "ledger", command_ledger },
     };
 

@@ -92,9 +92,9 @@ int client_option(struct client *client, int argc, char **argv, int *at)
 
 /* ---- connecting ---- */
 
-static int connect_to(const struct sockaddr *address, socklen_t len)
+static int connect_to(const struct sockaddr *address, socklen_t len, unsigned timeout_s)
 {
-    const struct timeval limit = { .tv_sec = TIMEOUT_S };
+    const struct timeval limit = { .tv_sec = timeout_s };
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
 
     if (fd < 0)
@@ -109,7 +109,7 @@ static int connect_to(const struct sockaddr *address, socklen_t len)
 }
 
 /* A name: every address it has, in order. */
-static int connect_name(struct view host, uint16_t port)
+static int connect_name(struct view host, uint16_t port, unsigned timeout_s)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
     char name[256], service[8];
@@ -124,23 +124,29 @@ static int connect_name(struct view host, uint16_t port)
     if (getaddrinfo(name, service, &hints, &list) != 0)
         return -ENOENT;
     for (struct addrinfo *at = list; at && fd < 0; at = at->ai_next)
-        fd = connect_to(at->ai_addr, at->ai_addrlen);
+        fd = connect_to(at->ai_addr, at->ai_addrlen, timeout_s);
     freeaddrinfo(list);
     return fd;
 }
 
-static int open_admin(const struct client *client)
+int client_connect(const char *text, uint16_t default_port, unsigned timeout_s)
 {
     struct address address;
     struct view host;
     uint16_t port;
-    int fd;
 
-    if (address_parse(view_str(client->admin), 9180, &address) == 0)
-        fd = connect_to(&address.is.any, address.len);
-    else if (address_split(view_str(client->admin), 9180, &host, &port) == 0)
-        fd = connect_name(host, port);
-    else
+    if (address_parse(view_str(text), default_port, &address) == 0)
+        return connect_to(&address.is.any, address.len, timeout_s);
+    if (address_split(view_str(text), default_port, &host, &port) == 0)
+        return connect_name(host, port, timeout_s);
+    return -EINVAL;
+}
+
+static int open_admin(const struct client *client)
+{
+    int fd = client_connect(client->admin, 9180, TIMEOUT_S);
+
+    if (fd == -EINVAL)
         return complain(client, "not an address: --admin ", client->admin, "host:port or unix:/path is expected");
     if (fd < 0) {
         fprintf(stderr, "doorstep %s: no node answers at %s: %s; is doorstep running with admin.listen there?\n",
@@ -153,7 +159,7 @@ static int open_admin(const struct client *client)
 
 /* ---- asking ---- */
 
-static int send_all(int fd, struct view bytes)
+int client_send(int fd, struct view bytes)
 {
     while (bytes.len) {
         ssize_t sent = send(fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
@@ -187,7 +193,7 @@ static int send_request(const struct client *client, int fd, const char *method,
     if (strcmp(method, "POST") == 0)
         text_lit(&request, "Content-Length: 0\r\n");
     text_lit(&request, "\r\n");
-    r = send_all(fd, text_view(&request));
+    r = client_send(fd, text_view(&request));
     heap_free(request.ptr);
     return r;
 }

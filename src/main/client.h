@@ -42,5 +42,11 @@ int client_ask_ok(const struct client *client, const char *method, struct view t
 /* Says on stderr that what answered is no node. Returns -1. */
 int client_stranger(const struct client *client);
 
+/* Connects to "host:port", "[v6]:port" or "unix:/path"; sending and receiving then fail after `timeout_s` seconds of silence. A socket, or
+ * -errno (-EINVAL: not an address; -ENOENT: no such host). Says nothing. */
+int client_connect(const char *address, uint16_t default_port, unsigned timeout_s);
+/* Sends all of it. 0 or -errno. */
+int client_send(int fd, struct view bytes);
+
 /* Percent-encodes what may not stand in a query parameter's value. */
 void client_encode(struct text *out, struct view value);
