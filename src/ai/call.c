@@ -380,6 +380,17 @@ static ssize_t call_read(struct source *source, void *memory, size_t cap)
     return (ssize_t)take;
 }
 
+/* Once the model has finished, little is left of a stream: usage and the terminal event. */
+static uint64_t call_left(const struct source *source)
+{
+    const struct call *call = call_of(source);
+    size_t held = call->out.len - call->out_at;
+
+    if (call->mode == CALL_OVER)
+        return held;
+    return call->watch.finished ? held + CALL_TAIL_BYTES : UINT64_MAX;
+}
+
 static enum exchange_error call_error(const struct source *source)
 {
     return call_of(source)->error;
@@ -441,6 +452,7 @@ static const struct source_functions call_functions = {
     .head = call_head,
     .head_bytes = call_head_bytes,
     .read = call_read,
+    .left = call_left,
     .error = call_error,
     .detail = call_detail,
     .timing = call_timing,

@@ -14,6 +14,7 @@
 #define CALL_ERROR_MAX ((size_t)64 * 1024)
 #define CALL_HELD_MAX ((size_t)256 * 1024) /* before the first content; also how far we read ahead of the fill */
 #define CALL_HELD_EVENTS 64u
+#define CALL_TAIL_BYTES 1024u /* about what follows the finish reason */
 #define CALL_LINGER_MS 1000u /* from the terminal event to the end of the body */
 
 enum call_mode {

@@ -142,7 +142,7 @@ static bool find_near(struct service_call *q)
 static void begin_embedding(struct service_call *q)
 {
     const struct ai_gateway_options *options = &q->gateway->options;
-    struct buf text;
+    struct buf text = buf_make(0);
 
     q->semantic_step = SEM_EMBED;
     if (q->route->semantic != AI_SEMANTIC_EMBEDDING || !options->embed) {

@@ -102,7 +102,7 @@ static inline const struct exchange_timing *fill_exchange_timing(const struct fi
 
 static inline uint64_t fill_body_left(const struct fill *fill)
 {
-    return fill->source ? UINT64_MAX : exchange_body_left(fill->x);
+    return fill->source ? fill->source->functions->left(fill->source) : exchange_body_left(fill->x);
 }
 
 struct fill_shard *fill_table_shard(struct fill_table *table, const struct key *key);

@@ -13,6 +13,8 @@ struct source_functions {
     const struct http_response *(*head)(const struct source *source);
     struct view (*head_bytes)(const struct source *source);
     ssize_t (*read)(struct source *source, void *memory, size_t cap);
+    /* Body bytes still to come, as far as that can be told; else UINT64_MAX. A fill that nobody reads goes on when it is little. */
+    uint64_t (*left)(const struct source *source);
     enum exchange_error (*error)(const struct source *source);
     const char *(*detail)(const struct source *source);
     const struct exchange_timing *(*timing)(const struct source *source);
