@@ -3,7 +3,10 @@
 #include "ai/fingerprint.h"
 
 #include <errno.h>
-#include <openssl/sha.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+
+#define DIGEST_LEN 32u
 
 /* Changes when the meaning of a key does: keys of other versions of this program are other keys. */
 #define FORMAT VIEW("doorstep-ai-1")
@@ -59,16 +62,38 @@ static bool is_left_out(struct view name, void *arg)
     return false;
 }
 
+/* Fetched once: OpenSSL looks an algorithm up by name, under a lock, each time it is not told which one. */
+static EVP_MD *sha256;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static bool hash(struct view text, unsigned char ret[DIGEST_LEN])
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, fetch_sha256);
+    return sha256 && EVP_Digest(text.ptr, text.len, ret, NULL, sha256, NULL) == 1;
+}
+
 static void put_key(struct text *out, const struct fingerprint_context *c, const unsigned char *digest)
 {
+    static const char digits[] = "0123456789abcdef";
+    char hex[2 * DIGEST_LEN];
+
+    for (unsigned i = 0; i < DIGEST_LEN; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
     text_u64(out, c->scope.len);
     text_char(out, ':');
     text_put(out, c->scope);
     text_char(out, ':');
     text_u64(out, c->epoch);
     text_char(out, ':');
-    for (unsigned i = 0; i < SHA256_DIGEST_LENGTH; i++)
-        text_hex(out, digest[i], 2);
+    text_put(out, view_make(hex, sizeof(hex)));
 }
 
 int ai_fingerprint(const struct fingerprint_context *context, const struct json *doc, const struct ai_facts *facts,
@@ -77,8 +102,9 @@ int ai_fingerprint(const struct fingerprint_context *context, const struct json 
     struct json_rules rules = { .skip = is_left_out };
     struct fingerprint_context c = *context;
     struct buf b = buf_make(SIZE_MAX);
-    unsigned char digest[SHA256_DIGEST_LENGTH];
+    unsigned char digest[DIGEST_LEN];
     struct text key = text_make(out->ptr + out->len, out->cap - out->len);
+    bool hashed;
 
     if (c.kind != FINGERPRINT_EXACT && !facts->last_user_at)
         return -EINVAL;
@@ -90,12 +116,10 @@ int ai_fingerprint(const struct fingerprint_context *context, const struct json 
     put_context(&b, &c);
     put_part(&b, c.kind == FINGERPRINT_CANONICAL ? c.last_user : VIEW_NONE);
     json_canonical_by(doc, 0, &rules, &b);
-    if (b.failed) {
-        buf_free(&b);
-        return -ENOMEM;
-    }
-    SHA256((const unsigned char *)b.ptr, b.len, digest);
+    hashed = !b.failed && hash(buf_view(&b), digest);
     buf_free(&b);
+    if (!hashed)
+        return -ENOMEM;
     put_key(&key, &c, digest);
     if (key.overflow)
         return -ENOSPC;
