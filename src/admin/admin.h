@@ -26,6 +26,7 @@ struct ai_keys;
 struct budgets;
 struct ledger;
 struct telemetry;
+struct tracer;
 
 struct admin;
 
@@ -37,6 +38,7 @@ struct admin_options {
     struct ledger *ledger;   /* NULL: likewise, as those below */
     struct budgets *budgets;
     struct telemetry *telemetry;
+    struct tracer *tracer;
     const struct ai_config *(*ai_config)(const struct http_config *config); /* what it says of AI; may give NULL */
 };
 

@@ -5,6 +5,7 @@
 #include "ai/keys.h"
 #include "ai/telemetry.h"
 #include "base/clock.h"
+#include "upstream/tracer.h"
 
 #define BUDGETS_SHOWN 64u
 #define LABELS_MAX 1024u
@@ -186,6 +187,42 @@ static void put_ledger(struct text *out, const struct admin *admin)
     member_i64(out, "lost_cost", stats.lost_cost);
     member_bool(out, "in_trouble", stats.in_trouble);
     text_char(out, '}');
+}
+
+/* ---- spans ---- */
+
+#define SPANS(member, name, type, help) \
+    { \
+        "doorstep_trace_" name, type, help, offsetof(struct tracer_stats, member) \
+    }
+
+static const struct {
+    const char *name, *type, *help;
+    size_t offset;
+} tracer_series[] = {
+    SPANS(spans, "spans_total", "counter", "Spans recorded."),
+    SPANS(exported, "exported_total", "counter", "Of these, taken by the collector."),
+    SPANS(dropped, "dropped_total", "counter", "Of these, dropped because too many waited."),
+    SPANS(failed, "failed_total", "counter", "Of these, not taken by the collector."),
+    SPANS(batches, "batches_total", "counter", "Requests to the collector."),
+    SPANS(retries, "retries_total", "counter", "Requests to it that were repeated."),
+    SPANS(queued_bytes, "queued_bytes", "gauge", "Spans that wait."),
+};
+
+static void write_tracer(struct text *out, const struct admin *admin)
+{
+    struct tracer_stats stats;
+
+    if (!admin->tracer || !tracer_is_on(admin->tracer))
+        return;
+    tracer_stats(admin->tracer, &stats);
+    for (size_t i = 0; i < ARRAY_LEN(tracer_series); i++) {
+        uint64_t value;
+
+        memcpy(&value, (const char *)&stats + tracer_series[i].offset, sizeof(value));
+        admin_family(out, tracer_series[i].name, tracer_series[i].type, tracer_series[i].help);
+        text_printf(out, "%s %llu\n", tracer_series[i].name, (unsigned long long)value);
+    }
 }
 
 /* ---- keys of clients ---- */
@@ -497,6 +534,7 @@ static void write_ai(struct text *out, void *arg)
     const struct admin *admin = arg;
     const struct ai_config *config = config_of(admin);
 
+    write_tracer(out, admin);
     if (!config || config->provider_count == 0 || !admin->telemetry)
         return;
     telemetry_write(admin->telemetry, out);

@@ -12,6 +12,7 @@ struct admin {
     struct ledger *ledger;   /* NULL: none */
     struct budgets *budgets;
     struct telemetry *telemetry;
+    struct tracer *tracer;
     const struct ai_config *(*ai_config)(const struct http_config *config);
     uint64_t started_ms;     /* monotonic */
 };

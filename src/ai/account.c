@@ -28,6 +28,18 @@ void account_ref(struct account *account)
     account->refs++;
 }
 
+/* A model's name is told when it is one of ours, or a provider has answered to it: clients can write anything there. */
+static void end_spans(struct account *account)
+{
+    const struct ledger_row *row = &account->row;
+    const struct telemetry *telemetry = account->money->telemetry;
+
+    if (account->spans)
+        ai_spans_end(account->spans, row,
+                     row->provider.len &&
+                         (row->status == 200 || (telemetry && telemetry_knows(telemetry, row->provider, row->model))));
+}
+
 void account_unref(struct account *account)
 {
     if (!account || --account->refs)
@@ -39,6 +51,7 @@ void account_unref(struct account *account)
         ledger_write(account->money->ledger, account->loop, &account->row);
     if (account->money->telemetry)
         telemetry_request(account->money->telemetry, account->loop, &account->row, &account->more);
+    end_spans(account);
     arena_release(&account->arena);
     heap_free(account);
 }

@@ -6,7 +6,7 @@
 #include "ai/call.h"
 #include "ai/ledger.h"
 #include "ai/price.h"
-#include "ai/telemetry.h"
+#include "ai/spans.h"
 #include "ai/rate.h"
 #include "base/arena.h"
 
@@ -26,7 +26,8 @@ struct account {
     struct loop *loop;
     struct ledger_row row;
     struct telemetry_more more;
-    unsigned calls; /* settled, of those that were made */
+    struct ai_spans *spans; /* NULL: not recorded */
+    unsigned calls;         /* settled, of those that were made */
     struct rate_subject limits[ACCOUNT_LIMITS_MAX];
     unsigned limit_count;
     uint64_t taken;     /* tokens, from each of them */

@@ -54,8 +54,25 @@ static void give_up(struct call *call, enum exchange_error error, const char *de
 
 static void begin_attempt(struct call *call);
 
+/* For who looks at times afterwards. */
+static void note_attempt(struct call *call, bool failed)
+{
+    struct ai_call_report *report = &call->report;
+    struct ai_call_try *try;
+
+    if (!call->x || report->attempts == 0 || report->attempts > AI_CALL_TRIES)
+        return;
+    try = &report->tries[report->attempts - 1];
+    try->end_us = clock_mono_us();
+    try->queue_us = exchange_timing(call->x)->queue_us;
+    try->status = exchange_head(call->x) ? exchange_head(call->x)->status : 0;
+    if (failed)
+        try->error_class = report->error_class ? report->error_class : "connection";
+}
+
 static void reset_attempt(struct call *call)
 {
+    note_attempt(call, true);
     exchange_close(call->x);
     call->x = NULL;
     call->in.len = call->out.len = call->out_at = 0;
@@ -164,6 +181,8 @@ static void begin_attempt(struct call *call)
         return;
     }
     call->report.attempts++;
+    if (call->report.attempts <= AI_CALL_TRIES)
+        call->report.tries[call->report.attempts - 1].start_us = clock_mono_us();
     call->timing.attempts = (uint8_t)MIN(call->report.attempts, 255u);
     if (!call_write_request(call)) {
         give_up(call, EXCHANGE_INTERNAL, "out of memory");
@@ -431,6 +450,7 @@ static void call_close(struct source *source)
     report->usage = call->watch.usage.known ? call->watch.usage : (struct ai_usage){ 0 };
     if (!report->usage.known && call->billed)
         report->usage = watch_estimate(&call->watch, call->request.prompt_bytes);
+    note_attempt(call, !call->sound);
     call->request.done(call->request.arg, report);
     exchange_close(call->x);
     timer_clear(&call->timer);

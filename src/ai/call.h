@@ -14,6 +14,16 @@
 #include "ai/config.h"
 #include "ai/usage.h"
 
+#define AI_CALL_TRIES 6u
+
+/* One attempt: a request with one credential. Times are monotonic. */
+struct ai_call_try {
+    uint64_t start_us, end_us;
+    uint32_t queue_us;       /* waited for a connection */
+    uint16_t status;         /* the provider's; 0: no answer */
+    const char *error_class; /* NULL: it was the last one, and went well */
+};
+
 /* What the call came to, told once. */
 struct ai_call_report {
     struct ai_usage usage; /* known: said by the provider; else estimated from what was received */
@@ -23,7 +33,8 @@ struct ai_call_report {
     bool billed;       /* something was received that costs */
     uint64_t first_us; /* from the start to the first content; 0: none came */
     uint64_t duration_us;
-    const char *error_class; /* "rate_limit", "timeout", ...; NULL: none; static */
+    const char *error_class;                 /* "rate_limit", "timeout", ...; NULL: none; static */
+    struct ai_call_try tries[AI_CALL_TRIES]; /* the first of them */
 };
 
 struct ai_call_request {

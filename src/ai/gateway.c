@@ -91,6 +91,18 @@ static enum go nobody(struct service_call *q)
     return GO_ON;
 }
 
+/* Spans cost the clock only where somebody records them. */
+static uint64_t span_clock(const struct service_call *q)
+{
+    return q->account->spans ? clock_mono_us() : 0;
+}
+
+static void add_span(struct service_call *q, enum ai_span what, bool good)
+{
+    ai_spans_add(q->account->spans, what, q->since_us, good);
+    q->since_us = 0;
+}
+
 /* Nobody has the answer to these very words. */
 static enum ask_step after_miss(struct service_call *q)
 {
@@ -101,7 +113,18 @@ static enum ask_step after_miss(struct service_call *q)
     q->embedded = false;
     object_unref(q->candidate_answer);
     q->candidate_answer = NULL;
+    q->since_us = span_clock(q);
     return ASK_SEMANTIC;
+}
+
+static bool find(struct service_call *q)
+{
+    bool found;
+
+    q->since_us = span_clock(q);
+    found = ask_find(q);
+    add_span(q, AI_SPAN_MEMORY, found);
+    return found;
 }
 
 static enum go step_candidate(struct service_call *q)
@@ -119,22 +142,46 @@ static enum go step_candidate(struct service_call *q)
         q->step = ASK_RESERVE;
         return GO_ON;
     }
-    if (ask_find(q)) {
+    if (find(q)) {
         ask_use_hit(q);
         return GO_ON;
     }
-    q->step = ask_begin_climb(q) == ASK_CLIMB_STARTED ? ASK_CLIMB : after_miss(q);
+    if (ask_begin_climb(q) == ASK_CLIMB_STARTED) {
+        q->since_us = span_clock(q);
+        q->step = ASK_CLIMB;
+    } else {
+        q->step = after_miss(q);
+    }
     return GO_ON;
+}
+
+/* The rungs are asked one after the other: the first from the beginning, the last to the end. */
+static void add_climb(struct service_call *q, bool found)
+{
+    struct ai_spans *spans = q->account->spans;
+    uint64_t now = span_clock(q);
+
+    if (q->raised.disk_us)
+        ai_spans_put(spans, AI_SPAN_DISK, q->since_us, q->since_us + q->raised.disk_us,
+                     found && q->raised.rung == RUNG_DISK);
+    if (q->raised.shared_us)
+        ai_spans_put(spans, AI_SPAN_SHARED, now - MIN(now, (uint64_t)q->raised.shared_us), now,
+                     found && q->raised.rung == RUNG_SHARED);
+    q->since_us = 0;
 }
 
 static enum go step_climb(struct service_call *q)
 {
+    bool found;
+
     if (!ladder_answer(&q->climb, &q->raised))
         return GO_WAIT;
     ladder_leave(&q->climb);
     q->disk_us += q->raised.disk_us;
     q->shared_us += q->raised.shared_us;
-    if (ask_find(q))
+    found = ask_find(q);
+    add_climb(q, found);
+    if (found)
         ask_use_hit(q);
     else
         q->step = after_miss(q);
@@ -143,7 +190,10 @@ static enum go step_climb(struct service_call *q)
 
 static enum go step_semantic(struct service_call *q)
 {
-    return ask_semantic(q) ? GO_ON : GO_WAIT;
+    if (!ask_semantic(q))
+        return GO_WAIT;
+    add_span(q, AI_SPAN_SEMANTIC, q->semantic_hit);
+    return GO_ON;
 }
 
 /* ---- asking ---- */
@@ -155,6 +205,7 @@ static enum go step_reserve(struct service_call *q)
     if (!q->looked_up_us)
         q->looked_up_us = clock_mono_us() - q->in.started_us;
     if (ask_join(q) == 0) {
+        q->since_us = span_clock(q);
         q->step = ASK_WAIT;
         return GO_ON;
     }
@@ -162,9 +213,12 @@ static enum go step_reserve(struct service_call *q)
         return next_candidate(q);
     r = ask_reserve(q);
     if (r == -EAGAIN) {
+        q->since_us = q->since_us ? q->since_us : span_clock(q);
         timer_set(&q->timer, RESERVE_PAUSE_MS);
         return GO_WAIT;
     }
+    if (q->since_us)
+        add_span(q, AI_SPAN_BUDGET, r == 0);
     if (r == 0)
         q->step = ASK_FILL;
     return GO_ON;
@@ -200,6 +254,8 @@ static enum go step_wait(struct service_call *q)
     fill_look(q->reader, &look);
     if (look.outcome == FILL_UNDECIDED)
         return GO_WAIT;
+    if (q->since_us)
+        add_span(q, AI_SPAN_COLLAPSED, !has_failed(&look));
     if (has_failed(&look)) {
         if (look.outcome == FILL_ERROR)
             q->timed_out = fill_error(q->reader) == EXCHANGE_RESPONSE_TIMEOUT;
@@ -246,10 +302,21 @@ static void advance(struct service_call *q)
         ;
 }
 
+/* What was done so far is known to be reading, and asking whether it may. */
+static void begin_spans(struct service_call *q, bool good)
+{
+    if (!q->account)
+        return;
+    q->account->spans = ai_spans_begin(q->gateway->options.tracer, fields_value(&q->request.fields, FIELD_TRACEPARENT),
+                                       q->in.started_us, q->in.now_ms, &q->trace);
+    ai_spans_add(q->account->spans, AI_SPAN_AUTH, q->in.started_us, good);
+}
+
 static int gateway_open(void *arg, const void *route, struct loop *loop, struct task *task,
                         const struct service_request *request, struct service_call **ret)
 {
     struct service_call *q = heap_alloc(sizeof(*q));
+    int r;
 
     if (!q)
         return -ENOMEM;
@@ -264,7 +331,9 @@ static int gateway_open(void *arg, const void *route, struct loop *loop, struct 
     q->request = *request->request;
     timer_init(&q->timer, task);
     *ret = q;
-    if (ask_read(q) < 0)
+    r = ask_read(q);
+    begin_spans(q, r == 0);
+    if (r < 0)
         return 0;
     q->plain_model = q->facts.model;
     q->url = ask_url(q);

@@ -21,6 +21,7 @@ struct flight {
     struct reservation reservation;
     struct fill_keep *keep;
     struct view model;
+    uint64_t span;
     struct arena arena; /* texts of the request */
     char memory[1024];
 };
@@ -232,6 +233,8 @@ static void landed(void *arg, const struct ai_call_report *report)
     atomic_fetch_sub_explicit(&flight->candidate->in_flight, 1, memory_order_relaxed);
     if (report->first_us)
         note_latency(flight->candidate, report->first_us);
+    ai_spans_call(flight->account->spans, flight->span, flight->candidate, flight->model, flight->request.provider,
+                  report);
     account_settle(flight->account, flight->candidate, flight->model, &flight->reservation, report);
     flight_free(flight);
 }
@@ -244,8 +247,8 @@ static void put_field(struct text *out, struct view name, struct view value)
     text_lit(out, "\r\n");
 }
 
-/* What of the client's fields a provider may see: versions and betas of its dialect. */
-static struct view provider_fields(struct service_call *q, struct arena *arena)
+/* What of the client's fields a provider may see: versions and betas of its dialect; and the trace. */
+static struct view provider_fields(struct service_call *q, uint64_t span, struct arena *arena)
 {
     static const struct view anthropic[] = { { "anthropic-version", 17 }, { "anthropic-beta", 14 } };
     static const struct view openai[] = { { "OpenAI-Beta", 11 },
@@ -255,6 +258,7 @@ static struct view provider_fields(struct service_call *q, struct arena *arena)
     const struct view *names = dialect == AI_ANTHROPIC ? anthropic : openai;
     size_t count = dialect == AI_ANTHROPIC ? ARRAY_LEN(anthropic) : ARRAY_LEN(openai), cap = 256;
     const struct field *fields[3] = { 0 };
+    struct trace_context trace = q->trace;
     struct text out;
 
     for (size_t i = 0; i < count && q->dialect == dialect; i++)
@@ -268,6 +272,10 @@ static struct view provider_fields(struct service_call *q, struct arena *arena)
             put_field(&out, names[i], fields[i]->value);
     if (dialect == AI_ANTHROPIC && !fields[0])
         put_field(&out, anthropic[0], VIEW("2023-06-01"));
+    trace.parent_id = span ? span : trace.parent_id;
+    text_lit(&out, "traceparent: ");
+    trace_put(&trace, &out);
+    text_lit(&out, "\r\n");
     put_field(&out, VIEW("Accept"), q->facts.stream ? VIEW("text/event-stream") : VIEW("application/json"));
     return text_view(&out);
 }
@@ -331,7 +339,8 @@ static int prepare(struct service_call *q, struct flight *flight)
     request->method = arena_copy(arena, q->request.method_name);
     request->path = path_for(q, provider, arena);
     request->content_type = arena_copy(arena, fields_value(&q->request.fields, FIELD_CONTENT_TYPE));
-    request->fields = provider_fields(q, arena);
+    flight->span = ai_spans_call_id(q->account->spans);
+    request->fields = provider_fields(q, flight->span, arena);
     request->tags = tags_of(q, arena);
     request->model = arena_copy(arena, q->facts.model);
     flight->model = arena_copy(arena, q->model);

@@ -112,6 +112,8 @@ struct service_call {
     struct object *candidate_answer; /* what would have been served: to be compared; a reference */
 
     struct account *account;
+    struct trace_context trace; /* for who is asked next */
+    uint64_t since_us;          /* when the present lookup or wait began */
     struct reservation reservation;
     uint64_t reserve_until_ms;
     struct fill_reader *reader;

@@ -164,6 +164,7 @@ int gateway_open(struct gateway *gateway, struct server *server, struct workers 
             .semantic = gateway->semantic,
             .embed = gateway->embed,
             .workers = workers,
+            .tracer = gateway->tracer,
             .money = { .ledger = gateway->ledger,
                        .budgets = gateway->budgets,
                        .prices = &gateway->prices,

@@ -18,6 +18,7 @@ struct gateway {
     struct semantic *semantic;
     struct embed *embed; /* NULL: canonical prompts only */
     char *semantic_path; /* where the index is kept between runs; NULL: nowhere */
+    struct tracer *tracer; /* borrowed; set before gateway_open() */
     struct redis *redis; /* borrowed */
     struct state *state; /* borrowed */
 };

@@ -10,6 +10,7 @@
 #include "main/compile.h"
 #include "main/gateway.h"
 #include "main/tiers.h"
+#include "main/tracing.h"
 #include "main/watch.h"
 #include "net/dns.h"
 
@@ -27,6 +28,7 @@ struct runtime {
     struct server server;
     struct tiers tiers;
     struct gateway gateway;
+    struct tracer *tracer;
     struct message tiers_order;
     struct watch watch;
     struct metrics *metrics;
@@ -101,6 +103,9 @@ static int make_tiers(struct runtime *node, const struct site *site)
     if (r == 0)
         r = tiers_open(&node->tiers, &node->server, site, node->loops, node->loop_count);
     if (r == 0)
+        r = tracing_open(site, node->loop_count, &node->tracer);
+    node->gateway.tracer = node->tracer;
+    if (r == 0)
         r = gateway_open(&node->gateway, &node->server, node->tiers.workers, site, node->loop_count);
     return r;
 }
@@ -144,6 +149,7 @@ static int make_admin(struct runtime *node, const struct site *site)
         .budgets = node->gateway.budgets,
         .telemetry = node->gateway.telemetry,
         .ai_config = compiled_ai,
+        .tracer = node->tracer,
     };
     int r = admin_new(&node->admin, &options);
 
@@ -270,6 +276,7 @@ static void order_start_tiers(struct loop *loop, struct message *message)
 {
     (void)message;
     tiers_start(&the_node->tiers);
+    tracer_start(the_node->tracer, loop);
     watch_start(&the_node->watch, &the_node->server, loop);
 }
 
@@ -278,6 +285,7 @@ static void order_stop_tiers(struct loop *loop, struct message *message)
     (void)message;
     if (loop == the_node->loops[0]) {
         watch_stop(&the_node->watch);
+        tracer_stop(the_node->tracer, loop);
         if (the_node->gateway.budgets)
             budget_give_back(the_node->gateway.budgets, loop);
         tiers_stop(&the_node->tiers);
@@ -346,6 +354,8 @@ static void warn_unchangeable(const struct site *old, const struct site *new)
     if (old->admin.enabled != new->admin.enabled || !view_eq(old->admin.listen.text, new->admin.listen.text) ||
         !view_eq(old->admin.token, new->admin.token))
         log_warn("admin has changed: restart the node for that");
+    if (!view_eq(old->tracing.otlp.text, new->tracing.otlp.text) || old->tracing.sample != new->tracing.sample)
+        log_warn("tracing has changed: restart the node for that");
     if (!view_eq(old->access_log.path, new->access_log.path) || old->access_log.format != new->access_log.format)
         log_warn("access_log has changed: restart the node for that");
 }
@@ -438,6 +448,8 @@ static void node_free(struct runtime *node)
     order_all_and_wait(node, order_close);
     order_all_and_wait(node, order_end_fills);
     if (node->tiers.server) {
+        if (node->tracer)
+            tracing_flush(node->tracer);
         order_all_and_wait(node, order_stop_tiers);
         order_all_and_wait(node, order_close_tiers);
         gateway_close(&node->gateway);
@@ -463,6 +475,7 @@ static void node_free(struct runtime *node)
         memory_free(node->server.memory);
     admin_free(node->admin);
     gateway_free(&node->gateway);
+    tracer_free(node->tracer);
     http_stats_free(node->server.stats);
     metrics_free(node->metrics);
 }

@@ -238,6 +238,7 @@ static void site_check(struct site *site, struct conf_report *report)
     check_tiers(site, report);
     for (size_t i = 0; i < site->routes.count; i++)
         check_route(site, i, report);
+    site_tracing_check(&site->tracing, report);
     site_ai_check(site, report);
     if (site->routes.count == 0 && conf_line(report, "routes") && !report->incomplete)
         conf_complain(report, "routes", "at least one route is needed, as in { match: \"/*\", upstream: app }");

@@ -184,6 +184,16 @@ struct site_purge {
     struct view table;
 };
 
+struct site_tracing {
+    struct option_url otlp; /* empty: nothing is traced */
+    double sample;
+    bool follow;
+    struct option_strings headers; /* "Name: value" */
+    uint64_t interval;
+    uint64_t queue;
+    struct site_tls tls;
+};
+
 struct site_children {
     struct view token;
 };
@@ -213,6 +223,7 @@ struct site {
     struct site_limit limits;
     struct site_header headers;
     struct site_purge purge;
+    struct site_tracing tracing;
     uint64_t shutdown_timeout;
     struct site_upstreams upstreams;
     struct site_ai ai;

@@ -19,6 +19,7 @@ extern const struct option site_tls_table[];
 extern const struct option site_disk_table[];
 extern const struct option site_shared_table[];
 extern const struct option site_state_table[];
+extern const struct option site_tracing_table[];
 
 extern const struct option site_upstream_breaker_table[], site_upstream_keepalive_table[];
 extern const struct option site_ai_table[], site_ai_route_table[];
@@ -29,5 +30,7 @@ extern const struct option site_ai_rules_table[], site_ai_tenant_table[], site_a
     site_ai_private_table[];
 /* Rules, tenants and what routes say of them. */
 void site_ai_rules_check(struct site *site, struct conf_report *report);
+/* Fields for the collector. */
+void site_tracing_check(const struct site_tracing *tracing, struct conf_report *report);
 /* Of all that is said about AI. */
 void site_ai_check(struct site *site, struct conf_report *report);

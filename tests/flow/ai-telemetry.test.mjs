@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { aiFlow, TWO } from './harness/ai.mjs';
@@ -96,7 +97,7 @@ aiFlow('what was spent before a restart is known after it', OPTIONS, async (s) =
 });
 
 aiFlow('failovers, refusals, dead credentials and budgets are counted', OPTIONS, async (s) => {
-    await start(s, { ai: { budgets: [{ name: 'small', limit: '10', per: 'day' }] } });
+    await start(s, { ai: { budgets: [{ name: 'small', limit: '1000', per: 'day' }] } });
     s.cloud.next({ error: 'auth' }, { error: 'auth' });
     const answer = await s.chat(FAST);
     assert.equal(s.wall(answer).provider, 'claude');
@@ -111,7 +112,7 @@ aiFlow('failovers, refusals, dead credentials and budgets are counted', OPTIONS,
     assert.equal(found['doorstep_ai_credentials{provider="cloud",state="dead"}'], 2);
     assert.equal(found['doorstep_ai_refused_total{reason="bad_request"}'], 2);
     assert.equal(found['doorstep_ai_refused_total{reason="model_not_found"}'], 1);
-    assert.equal(found['doorstep_ai_budget_limit{budget="small",unit="money",window="day"}'], 10_000_000);
+    assert.equal(found['doorstep_ai_budget_limit{budget="small",unit="money",window="day"}'], 1_000_000_000);
     assert.equal(found['doorstep_ai_budget_spent{budget="small",unit="money",window="day"}'], found['doorstep_ai_cost_micro_total{provider="claude",model="claude-test-1"}']);
     assert.equal((await top(s)).budgets[0].spent, found['doorstep_ai_budget_spent{budget="small",unit="money",window="day"}']);
     assert.ok(!JSON.stringify(found).includes(SECRET), 'what clients say is no label');
@@ -139,4 +140,139 @@ aiFlow('doorstep top shows AI when there is any', OPTIONS, async (s) => {
     assert.match(screen, /^AI {2}.*hits 50\.0%/m);
     assert.match(screen, /today 0\.0200 .*saved 0\.0200/);
     assert.match(screen, /^cloud +gpt-4o-mini +cloud +2 +50\.0%/m);
+});
+
+/* ---- spans ---- */
+
+/** A collector: keeps spans as plain objects, answers what `status` says. */
+async function startCollector(s) {
+    const collector = { spans: [], bodies: [], requests: [], status: 200 };
+    const server = http.createServer((request, response) => {
+        const pieces = [];
+        request.on('data', (piece) => pieces.push(piece));
+        request.on('end', () => {
+            const text = Buffer.concat(pieces).toString();
+            collector.bodies.push(text);
+            collector.requests.push(request);
+            if (collector.status === 200) {
+                for (const { resource, scopeSpans } of JSON.parse(text).resourceSpans) {
+                    collector.resource = attributes(resource);
+                    collector.spans.push(...scopeSpans.flatMap(({ spans }) => spans.map(plainSpan)));
+                }
+            }
+            response.writeHead(collector.status, { 'Content-Type': 'application/json' }).end('{}');
+        });
+    });
+    await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+    s.after(() => { server.closeAllConnections(); server.close(); });
+    collector.url = `http://127.0.0.1:${server.address().port}`;
+    collector.stop = () => new Promise((resolve) => { server.closeAllConnections(); server.close(resolve); });
+    collector.children = (span) => collector.spans.filter((other) => other.parentSpanId === span.spanId);
+    collector.named = (name) => collector.spans.find((span) => span.name === name);
+    return collector;
+}
+
+const valueOf = ({ stringValue, intValue, boolValue }) => stringValue ?? boolValue ?? Number(intValue);
+const attributes = ({ attributes: list }) => Object.fromEntries(list.map(({ key, value }) => [key, valueOf(value)]));
+const plainSpan = (span) => ({ ...span, is: attributes(span), events: (span.events ?? []).map((event) => ({ ...event, is: attributes(event) })) });
+
+const tracing = (collector, more) => ({ tracing: { otlp: collector.url, sample: 1, interval: '20ms', ...more } });
+const TRACE = '0af7651916cd43dd8448eb211c80319c';
+const PARENT = 'b7ad6b7169203331';
+
+aiFlow('a trace: the caller, the lookups, each call with what it used, its first token, and the provider', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector, { headers: ['Authorization: Bearer collectors-own'] }));
+    s.cloud.next({ error: 'rate_limit', retryAfter: 1 }, { error: 'server' });
+    s.claude.always({ usage: { input: 10, output: 5 } });
+    await s.chat({ ...FAST, stream: true }, { traceparent: `00-${TRACE}-${PARENT}-01` });
+    const root = await until(() => collector.named('POST /v1/chat/completions'), 'the trace');
+    assert.deepEqual([root.traceId, root.parentSpanId, root.kind], [TRACE, PARENT, 2]);
+    assert.equal(collector.resource['service.name'], 'doorstep');
+    assert.equal(collector.requests[0].headers.authorization, 'Bearer collectors-own');
+    assert.equal(collector.requests[0].url, '/v1/traces');
+    const is = { ...root.is };
+    assert.deepEqual([is['gen_ai.request.model'], is['gen_ai.provider.name'], is['doorstep.outcome'], is['doorstep.tier'], is['doorstep.attempts']],
+        ['fast', 'claude', 'ok', 'none', 3]);
+    assert.equal(is['doorstep.cost_micro'], 10 * 1000 + 5 * 2000);
+    const children = collector.children(root);
+    assert.deepEqual(children.map((span) => span.name), ['auth', 'lookup memory', 'chat gpt-4o-mini', 'lookup memory', 'chat claude-test-1']);
+    for (const span of collector.spans) {
+        assert.equal(span.traceId, TRACE);
+        assert.match(span.spanId, /^[0-9a-f]{16}$/);
+        assert.ok(BigInt(span.startTimeUnixNano) <= BigInt(span.endTimeUnixNano));
+        assert.ok(BigInt(span.startTimeUnixNano) >= BigInt(root.startTimeUnixNano), span.name);
+    }
+    assert.equal(new Set(collector.spans.map((span) => span.spanId)).size, collector.spans.length);
+    const [failed, good] = children.filter((span) => span.kind === 3);
+    assert.equal(failed.status.code, 2);
+    assert.deepEqual(collector.children(failed).map((span) => [span.name, span.is['http.response.status_code'], span.is['error.type']]),
+        [['attempt', 429, 'rate_limit'], ['attempt', 500, 'server_error']]);
+    assert.deepEqual([good.is['gen_ai.usage.input_tokens'], good.is['gen_ai.usage.output_tokens'], good.is['gen_ai.operation.name']], [10, 5, 'chat']);
+    assert.equal(good.status, undefined);
+    assert.deepEqual(good.events.map((event) => event.name), ['gen_ai.first_token']);
+    assert.equal(s.cloud.last.headers.traceparent, `00-${TRACE}-${failed.spanId}-01`);
+    assert.equal(s.claude.last.headers.traceparent, `00-${TRACE}-${good.spanId}-01`);
+});
+
+aiFlow('a hit says which lookup found it', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector));
+    await s.chat(FAST);
+    await s.chat(FAST);
+    const root = await until(() => collector.spans.find((span) => span.is['doorstep.outcome'] === 'hit'), 'the hit');
+    assert.equal(root.parentSpanId, undefined);
+    assert.equal(root.is['doorstep.tier'], 'memory');
+    assert.ok(root.is['doorstep.saved_micro'] > 0);
+    assert.deepEqual(collector.children(root).map((span) => [span.name, span.is['doorstep.hit']]), [['auth', undefined], ['lookup memory', true]]);
+});
+
+aiFlow('what is not sampled is not recorded, and the caller decides when it is followed', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector, { sample: 0 }));
+    await s.chat({ messages: [{ role: 'user', content: 'nobody records this' }] });
+    assert.match(s.cloud.last.headers.traceparent, /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00$/);
+    await s.chat(FAST, { traceparent: `00-${TRACE}-${PARENT}-00` });
+    assert.equal(s.cloud.last.headers.traceparent, `00-${TRACE}-${PARENT}-00`);
+    await s.chat({ ...FAST, seed: 1 }, { traceparent: `00-${TRACE}-${PARENT}-01` });
+    await until(() => collector.named('POST /v1/chat/completions'), 'the trace');
+    assert.equal(new Set(collector.spans.map((span) => span.traceId)).size, 1);
+});
+
+aiFlow('no collector: requests are served, spans are dropped and counted; a node that stops sends what it has', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector, { queue: '64K' }));
+    collector.status = 503;
+    let dropped = 0;
+    for (let i = 0; dropped === 0; i++) {
+        assert.ok(i < 1000, 'the queue has no bound');
+        assert.equal((await s.chat({ ...FAST, seed: i % 7 })).status, 200);
+        dropped = (await samples(s)).doorstep_trace_dropped_total;
+    }
+    const found = await samples(s);
+    assert.ok(found.doorstep_trace_queued_bytes <= 65536);
+    assert.equal(found.doorstep_trace_exported_total, 0);
+    collector.status = 200;
+    await s.node.stop();
+    assert.ok(collector.spans.length > 0, 'the rest came at the end');
+});
+
+aiFlow('nothing that was said is in a span', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector));
+    s.cloud.always({ text: `${SECRET} said` });
+    const said = { messages: [{ role: 'user', content: SECRET }], user: SECRET, metadata: { a: SECRET }, stop: SECRET };
+    await s.chat({ ...said, ...FAST }, { 'X-Secret': SECRET, 'X-Request-Id': SECRET });
+    await s.ask(`/v1/chat/completions?q=${SECRET}`, { ...said, ...FAST, stream: true });
+    await s.ask(`/v1/${SECRET}/path`, said);
+    await s.chat({ ...said, model: `${SECRET}-model` });
+    await s.chat({ ...said, model: 5 });
+    s.cloud.next({ error: 'bad_request', message: SECRET });
+    await s.chat({ ...said, ...FAST, seed: 1 });
+    await s.ask('/v1/chat/completions', `{"${SECRET}`);
+    await until(() => collector.spans.filter((span) => span.kind === 2).length >= 7, 'the traces');
+    for (const text of collector.bodies) {
+        assert.ok(!text.includes(SECRET), text.slice(Math.max(0, text.indexOf(SECRET) - 200)).slice(0, 400));
+    }
+    assert.ok(!(await s.node.admin('/metrics')).text.includes(SECRET));
 });
