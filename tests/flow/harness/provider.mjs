@@ -73,6 +73,8 @@ function vector(text, dimensions) {
 
 class Provider {
     requests = [];
+    /** Those of them for an answer. */
+    asked = [];
     /** So that a test's watchdog can name it. */
     awaiting = '';
     #queue = [];
@@ -101,7 +103,6 @@ class Provider {
 
     get url() { return `http://127.0.0.1:${this.port}`; }
     get v1() { return `${this.url}/v1`; }
-    get asked() { return this.requests.filter((request) => !['models', 'echo'].includes(request.endpoint)); }
     get count() { return this.asked.length; }
     get last() { return this.asked.at(-1); }
 
@@ -116,6 +117,7 @@ class Provider {
         this.#keys.clear();
         this.#always = {};
         this.requests = [];
+        this.asked = [];
     }
 
     async arrived(n) {
@@ -175,6 +177,9 @@ class Provider {
             request.json = undefined;
         }
         this.requests.push(request);
+        if (!['models', 'echo'].includes(endpoint)) {
+            this.asked.push(request);
+        }
         this.#sleepers.splice(0).forEach((wake) => wake());
         return request;
     }
