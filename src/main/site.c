@@ -221,6 +221,8 @@ static void check_tiers(struct site *site, struct conf_report *report)
         conf_complain(report, "shared.prefix", "no braces, and 64 bytes at most: it begins every key");
     if (site->shared.url.len && !is_key_part(site->node.region))
         conf_complain(report, "node.region", "no braces, and 64 bytes at most: it is in every key of the shared store");
+    if (!is_key_part(site->shared.region))
+        conf_complain(report, "shared.region", "no braces, and 64 bytes at most: it is in every key of the store");
     if (site->shared.at.tls == false && site->shared.tls.ca.len)
         conf_complain(report, "shared.tls", "the store is not reached over TLS: write rediss://");
     if (site->shared.url.len == 0 && site->purge.redis_channel.len)

@@ -52,6 +52,7 @@ struct site_shared {
     struct view user, password;
     uint64_t database;
     struct view prefix;
+    struct view region; /* empty: the node's */
     bool cluster;
     uint64_t connections;
     uint64_t timeout;

@@ -98,7 +98,12 @@ const struct option site_shared_table[] = {
       .type = OPTION_STRING,
       .offset = MEMBER(site_shared, prefix),
       .preset = "doorstep:",
-      .help = "Begins every key in the store; `node.region` follows." },
+      .help = "Begins every key in the store; the region follows." },
+    { .name = "region",
+      .type = OPTION_STRING,
+      .offset = MEMBER(site_shared, region),
+      .help = "Nodes with the same region share what the store holds; default: `node.region`. For regions that share one store on "
+              "purpose." },
     { .name = "connections",
       .type = OPTION_INT,
       .offset = MEMBER(site_shared, connections),

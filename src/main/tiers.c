@@ -196,9 +196,10 @@ static void apply_bus(void *arg, struct loop *loop, const struct purge_event *ev
 static int open_shared(struct tiers *tiers, const struct site *site, struct loop *const *loops, unsigned loop_count)
 {
     struct server *server = tiers->server;
+    struct view region = site->shared.region.len ? site->shared.region : site->node.region;
     struct shared_options shared = {
         .prefix = site->shared.prefix,
-        .region = site->node.region,
+        .region = region,
         .max_object = site->shared.max_object,
         .timeout_ms = (uint32_t)site->shared.timeout,
         .queue_bytes = site->shared.queue,
@@ -210,7 +211,7 @@ static int open_shared(struct tiers *tiers, const struct site *site, struct loop
         .loop = loops[0],
         .node = site->node.name,
         .prefix = site->shared.prefix,
-        .region = site->node.region,
+        .region = region,
         .channel = site->purge.redis_channel,
         .apply = apply_bus,
         .arg = server,
