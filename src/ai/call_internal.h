@@ -15,7 +15,7 @@
 #define CALL_HELD_MAX ((size_t)256 * 1024) /* before the first content; also how far we read ahead of the fill */
 #define CALL_HELD_EVENTS 64u
 #define CALL_TAIL_BYTES 1024u /* about what follows the finish reason */
-#define CALL_LINGER_MS 1000u /* from the terminal event to the end of the body */
+#define CALL_LINGER_MS 1000u  /* from the terminal event to the end of the body */
 
 enum call_mode {
     CALL_WAITING, /* for the provider's head */
@@ -36,6 +36,7 @@ struct call {
     struct ai_provider *provider;
     struct exchange *x;
     struct buf message; /* to the provider */
+    size_t body_at;     /* in it */
     enum call_mode mode;
     uint32_t tried; /* credentials */
     int credential;

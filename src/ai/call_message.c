@@ -3,6 +3,8 @@
 
 #include "base/heap.h"
 
+#define HEAD_ROOM ((size_t)1024) /* what heads usually take */
+
 static void put_credential(struct buf *b, const struct call *call)
 {
     if (call->credential < 0 || (unsigned)call->credential >= call->provider->credential_count)
@@ -12,12 +14,16 @@ static void put_credential(struct buf *b, const struct call *call)
     buf_lit(b, "\r\n");
 }
 
+/* The first attempt takes the body over into its message, each further one from the message before: prompts can be large. */
 bool call_write_request(struct call *call)
 {
     const struct ai_call_request *request = &call->request;
-    struct buf *b = &call->message;
+    struct view body =
+        call->message.len ? view_skip(buf_view(&call->message), call->body_at) : buf_view(&request->body);
+    struct buf message = buf_make(SIZE_MAX), *b = &message;
+    size_t body_at;
 
-    b->len = 0;
+    (void)buf_room(b, HEAD_ROOM + body.len);
     buf_put(b, request->method);
     buf_char(b, ' ');
     buf_put(b, call->provider->prefix);
@@ -27,16 +33,25 @@ bool call_write_request(struct call *call)
     buf_lit(b, "\r\nAccept-Encoding: identity\r\nUser-Agent: doorstep/" DOORSTEP_VERSION "\r\n");
     put_credential(b, call);
     buf_put(b, request->fields);
-    if (request->body.len || view_eq(request->method, VIEW("POST"))) {
+    if (body.len || view_eq(request->method, VIEW("POST"))) {
         buf_lit(b, "Content-Type: ");
         buf_put(b, request->content_type.len ? request->content_type : VIEW("application/json"));
         buf_lit(b, "\r\nContent-Length: ");
-        buf_u64(b, request->body.len);
+        buf_u64(b, body.len);
         buf_lit(b, "\r\n");
     }
     buf_lit(b, "\r\n");
-    buf_put(b, buf_view(&request->body));
-    return !b->failed;
+    body_at = b->len;
+    buf_put(b, body);
+    if (b->failed) {
+        buf_free(b);
+        return false;
+    }
+    buf_free(&call->message);
+    buf_free(&call->request.body);
+    call->message = message;
+    call->body_at = body_at;
+    return true;
 }
 
 static bool is_passed_on(const struct field *field)

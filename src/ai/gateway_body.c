@@ -69,8 +69,11 @@ static void ask_usage(struct service_call *q, struct edits *edits, struct buf *s
 
 static void apply(const struct edits *edits, struct view body, struct buf *out)
 {
-    size_t at = 0;
+    size_t at = 0, room = body.len;
 
+    for (unsigned i = 0; i < edits->count; i++)
+        room += edits->list[i].text.len;
+    (void)buf_room(out, room);
     for (unsigned i = 0; i < edits->count; i++) {
         const struct edit *edit = &edits->list[i];
 
