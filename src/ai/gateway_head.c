@@ -9,7 +9,10 @@
 
 static void put_micro(struct text *t, int64_t micro)
 {
-    text_printf(t, "%lld.%06lld", (long long)(micro / 1000000), (long long)(micro % 1000000));
+    text_i64(t, micro / 1000000);
+    text_char(t, '.');
+    for (int64_t unit = 100000; unit > 0; unit /= 10)
+        text_char(t, (char)('0' + micro / unit % 10));
 }
 
 bool ask_stored_usage(const struct object *object, struct ai_usage *ret)

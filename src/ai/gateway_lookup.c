@@ -26,7 +26,9 @@ static struct view scope_of(struct service_call *q)
     t = text_make(arena_alloc(&q->arena, cap), cap);
     if (!t.ptr)
         return VIEW_NONE;
-    text_printf(&t, "t%zu:", q->tenant.len);
+    text_char(&t, 't');
+    text_u64(&t, q->tenant.len);
+    text_char(&t, ':');
     text_put(&t, q->tenant);
     if (q->route->scope == AI_SCOPE_USER) {
         text_printf(&t, ":k%zu:", q->key_id.len);
