@@ -99,8 +99,7 @@ static bool blame_credential(struct call *call, int status, enum watch_error err
         ai_credential_rest(call->provider, index, now, call->retry_after_s);
     else
         return false;
-    if (index < 32)
-        call->tried |= 1u << index;
+    call->tried |= index < 32 ? 1u << index : 1u; /* a provider without any: it was asked once */
     return ai_credential_is_left(call->provider, call->tried, now);
 }
 

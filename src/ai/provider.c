@@ -7,30 +7,6 @@
 #define REST_DEFAULT_MS ((uint64_t)10000)
 #define REST_MAX_MS ((uint64_t)3600 * 1000)
 
-static int choose(struct ai_provider *provider, unsigned start, uint32_t tried, uint64_t now_ms, uint64_t *ret_wait_ms)
-{
-    unsigned count = provider->credential_count;
-    uint64_t wait = UINT64_MAX;
-
-    if (count == 0)
-        return tried & 1 ? -ENOENT : (int)AI_CREDENTIALS_MAX;
-    for (unsigned i = 0; i < count; i++) {
-        unsigned at = (start + i) % count;
-        struct ai_credential *credential = &provider->credentials[at];
-        uint64_t until = atomic_load_explicit(&credential->rest_until_ms, memory_order_relaxed);
-
-        if (tried & 1u << at || atomic_load_explicit(&credential->dead, memory_order_relaxed))
-            continue;
-        if (until <= now_ms)
-            return (int)at;
-        wait = MIN(wait, until - now_ms);
-    }
-    if (wait == UINT64_MAX)
-        return -ENOENT;
-    *ret_wait_ms = wait;
-    return -EAGAIN;
-}
-
 /* Looks from `start` on; nothing is noted. */
 static int find_credential(struct ai_provider *provider, unsigned start, uint32_t tried, uint64_t now_ms,
                            uint64_t *ret_wait_ms)
@@ -92,5 +68,5 @@ bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *
         *ret_wait_ms = upstream_down_for_ms(provider->upstream);
         return false;
     }
-    return choose(provider, 0, 0, now_ms, ret_wait_ms) >= 0; /* only asked: takes no turn */
+    return find_credential(provider, 0, 0, now_ms, ret_wait_ms) >= 0; /* only asked: takes no turn */
 }
