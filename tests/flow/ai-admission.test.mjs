@@ -251,7 +251,7 @@ aiFlow('requests a minute, of a key, with the fields of the dialect', {
     s.hit(await ask(s, key));
     const answer = refused(s, await ask(s, key), 429, { type: 'rate_limit_error', words: /too many requests: the limit of 3 a minute of this API key/ });
     assert.ok(Number(answer.header('retry-after')) >= 1 && Number(answer.header('retry-after')) <= 60);
-    assert.equal(answer.rawHeaders?.filter?.((name) => /^retry-after$/i.test(name)).length ?? 1, 1);
+    assert.equal(answer.all('retry-after').length, 1);
     assert.equal(answer.header('x-ratelimit-remaining-requests'), '0');
     const other = refused(s, await message(s, key), 429, { type: 'rate_limit_error' });
     assert.equal(other.header('anthropic-ratelimit-requests-limit'), '3');

@@ -20,8 +20,7 @@ const PROVIDERS = {
     local: { dialect: 'openai', config: { rung: 'device', region: 'here' } },
 };
 const MODELS = { fast: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }, { provider: 'claude', model: 'claude-test-1' },
-    { provider: 'local', model: 'tiny' }] },
-far: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }] } };
+    { provider: 'local', model: 'tiny' }] }, far: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }] } };
 const NODE = { needs: 'node', providers: PROVIDERS, models: MODELS };
 const says = (content, more = {}) => ({ ...CHAT, model: 'fast', messages: [{ role: 'user', content }], ...more });
 const seen = (provider) => provider.requests.map((request) => request.body.toString()).join('\n');
@@ -29,10 +28,8 @@ const seen = (provider) => provider.requests.map((request) => request.body.toStr
 aiFlow('pin: only this machine sees personal data, and nobody when it cannot', { ...NODE, route: { private: { do: 'pin' } } }, async (s) => {
     const plain = given(s, await ask(s, null, { body: says('hello') }));
     assert.equal(s.wall(plain).provider, 'cloud');
-    for (const body of [says(`write to ${EMAIL}`), says('jane.doe\\u0040example.org'.replace('\\\\', '\\')), says('hello', { user: EMAIL }),
-        says([{ type: 'text', text: `card ${CARD}` }])]) {
-        const answer = given(s, await ask(s, null, { body }));
-        assert.equal(s.wall(answer).provider, body.messages[0].content.includes?.('u0040') ? s.wall(answer).provider : 'local');
+    for (const body of [says(`write to ${EMAIL}`), says('hello', { user: EMAIL }), says([{ type: 'text', text: `card ${CARD}` }])]) {
+        assert.equal(s.wall(given(s, await ask(s, null, { body }))).provider, 'local');
     }
     const escaped = JSON.stringify(says('write to jane!')).replace('jane!', 'jane\\u0040example.org');
     assert.equal(s.wall(given(s, await ask(s, null, { body: escaped }))).provider, 'local');
@@ -97,7 +94,7 @@ async function pair(s, more = {}) {
     s.folder = folder;
     s.redis = await s.use(startRedis());
     const nodes = await startNodes(s, ['one', 'two'], (name) => ({ config: s.config({ ...more, config: { node: { name, region: 'eu' },
-        disk: { path: path.join(folder, name), size: '64M' }, access_log: { path: path.join(folder, `${name}.log`), query: true },
+        disk: { path: path.join(folder, name), size: '64M' }, access_log: { path: path.join(folder, `${name}.log`) },
         shared: { url: s.redis.url, timeout: '1s' }, ...more.config } }), env: { DOORSTEP_DEBUG: '1' } }));
     for (const node of nodes) {
         await until(async () => {
@@ -170,7 +167,7 @@ aiFlow('a tenant neither reads what another asked, nor learns that it did', { ..
     for (const node of [s.one, s.two]) {
         for (const tenant of ['b', 'a.b', 'a-1', 'ta']) {
             for (const headers of tricks) {
-                const answer = await ask(s, keys[node.name === 'one' ? 'one' : 'two'][tenant], { body, headers, node });
+                const answer = await ask(s, keys[node === s.one ? 'one' : 'two'][tenant], { body, headers, node });
                 assert.equal(answer.said, 'nothing');
                 if (first) { // as if nobody had ever asked
                     assert.equal(s.status(answer).hit, undefined);
@@ -179,7 +176,7 @@ aiFlow('a tenant neither reads what another asked, nor learns that it did', { ..
                 }
             }
             for (const one of bodies) {
-                assert.equal((await ask(s, keys[node.name === 'one' ? 'one' : 'two'][tenant], { body: one, node })).said, 'nothing');
+                assert.equal((await ask(s, keys[node === s.one ? 'one' : 'two'][tenant], { body: one, node })).said, 'nothing');
             }
         }
     }
@@ -203,8 +200,8 @@ aiFlow('no secret is where it does not belong: clients, logs, errors, metrics, l
     ai: { auth: 'keys' } }, async (s) => {
     await pair(s);
     const key = await makeKey(s.one, 'a');
-    const told = [];
-    const note = async (answer) => told.push(JSON.stringify((await answer).rawHeaders ?? (await answer).headers) + (await answer).text);
+    const told = []; // by the node, to clients
+    const note = async (answer) => told.push(JSON.stringify((await answer).lines) + (await answer).text);
     await note(ask(s, key, { body: says('hello'), node: s.one }));
     await note(ask(s, key, { body: says('hello', { stream: true, seed: 1 }), node: s.one }));
     await note(ask(s, key, { body: says('hello', { max_tokens: 'x' }), node: s.one }));
@@ -224,14 +221,9 @@ aiFlow('no secret is where it does not belong: clients, logs, errors, metrics, l
         .map((entry) => fs.readFileSync(path.join(entry.parentPath ?? entry.path, entry.name), 'latin1'));
     const all = { told: told.join('\n'), said: s.one.stdout + s.one.stderr, pages: pages.join('\n'), check: check.stdout + check.stderr,
         files: files.join('\n'), store: await stored(s.redis) };
-    assert.ok(all.told.includes('Doorstep-AI') || all.told.toLowerCase().includes('doorstep-ai'), 'there is something to look at');
+    assert.match(all.told, /doorstep-ai/i, 'there is something to look at');
     for (const [place, text] of Object.entries(all)) {
         for (const secret of ['sk-cloud-secret-1', 'sk-cloud-secret-2', 'sk-ant-secret', key.slice(11, 30)]) {
-            if (place === 'files' && secret === key.slice(11, 30)) {
-                const log = files.find((file) => file.includes('/v1/files?')) ?? '';
-                assert.ok(!text.replace(log, '').includes(secret), `${secret.slice(0, 6)} in ${place}`);
-                continue; // the log was told to write queries
-            }
             assert.ok(!text.includes(secret), `${secret} in ${place}: ${text.slice(Math.max(0, text.indexOf(secret) - 80), text.indexOf(secret) + 20)}`);
         }
     }
