@@ -23,6 +23,7 @@ int admin_new(struct admin **ret, const struct admin_options *options)
     admin->ledger = options->ledger;
     admin->budgets = options->budgets;
     admin->telemetry = options->telemetry;
+    admin->semantic = options->semantic;
     admin->tracer = options->tracer;
     admin->ai_config = options->ai_config;
     admin->token_len = options->token.len;

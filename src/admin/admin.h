@@ -25,6 +25,7 @@ struct ai_config;
 struct ai_keys;
 struct budgets;
 struct ledger;
+struct semantic;
 struct telemetry;
 struct tracer;
 
@@ -38,6 +39,7 @@ struct admin_options {
     struct ledger *ledger;   /* NULL: likewise, as those below */
     struct budgets *budgets;
     struct telemetry *telemetry;
+    struct semantic *semantic;
     struct tracer *tracer;
     const struct ai_config *(*ai_config)(const struct http_config *config); /* what it says of AI; may give NULL */
 };

@@ -526,6 +526,7 @@ void admin_put_ai(struct text *out, const struct admin *admin)
     put_providers(out, config);
     put_budgets(out, admin);
     put_ledger(out, admin);
+    admin_put_semantic(out, admin);
     text_char(out, '}');
 }
 
@@ -543,6 +544,7 @@ static void write_ai(struct text *out, void *arg)
     write_budgets(out, admin);
     write_ledger(out, admin);
     write_keys(out, admin);
+    admin_write_semantic(out, admin);
 }
 
 void admin_register_ai(struct admin *admin)

@@ -12,6 +12,7 @@ struct admin {
     struct ledger *ledger;   /* NULL: none */
     struct budgets *budgets;
     struct telemetry *telemetry;
+    struct semantic *semantic;
     struct tracer *tracer;
     const struct ai_config *(*ai_config)(const struct http_config *config);
     uint64_t started_ms;     /* monotonic */
@@ -54,6 +55,9 @@ void admin_put_tiers(struct text *out, const struct server *server);
 /* ai.c: the AI gateway, in the same two forms; nothing without one. */
 void admin_register_ai(struct admin *admin);
 void admin_put_ai(struct text *out, const struct admin *admin);
+/* ai_semantic.c */
+void admin_write_semantic(struct text *out, const struct admin *admin);
+void admin_put_semantic(struct text *out, const struct admin *admin);
 
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);

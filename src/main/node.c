@@ -149,6 +149,7 @@ static int make_admin(struct runtime *node, const struct site *site)
         .budgets = node->gateway.budgets,
         .telemetry = node->gateway.telemetry,
         .ai_config = compiled_ai,
+        .semantic = node->gateway.semantic,
         .tracer = node->tracer,
     };
     int r = admin_new(&node->admin, &options);

@@ -411,6 +411,12 @@ static void draw_ai_ratios(struct screen *screen, const struct samples *s)
     for (size_t i = 0; i < ARRAY_LEN(ratios); i++)
         if (flat_number(&s->now, ratios[i][1]) > 0)
             text_printf(&out, "   %s %.1f%%", ratios[i][0], 100 * flat_number(&s->now, ratios[i][2]));
+    if (flat_number(&s->now, "ai.semantic.canonical.verified") +
+            flat_number(&s->now, "ai.semantic.embedding.verified") >
+        0)
+        text_printf(&out, "   wrong: canonical %.1f%% embedding %.1f%%",
+                    100 * flat_number(&s->now, "ai.semantic.canonical.false_hit_rate"),
+                    100 * flat_number(&s->now, "ai.semantic.embedding.false_hit_rate"));
     row(screen, "    hits%s", out.len ? text_str(&out) : "   -");
 }
 
