@@ -96,8 +96,8 @@ static void test_cross_checks(void **state)
     expect(ROUTES "  - { match: '/*', upstream: app }\nadmin: { listen: ':9180' }\n", 4,
            "admin.listen: others can reach this address: set admin.token");
     expect(ROUTES "  - { match: '/*', upstream: app }\nlisten: [':80', ':80']\n", 4, "listen[1]: given twice");
-    expect(ROUTES "  - { match: '/*', upstream: app }\nai: { path: /x }\n", 4,
-           "ai: known, but not available in this version");
+    expect(ROUTES "  - { match: '/*', upstream: app }\nai: { tenants: { a: { rules: b } }, rules: { bb: {} } }\n", 4,
+           "ai.tenants.a.rules: no rules \"b\"; did you mean \"bb\"?");
     expect("upstreams: { a: { servers: [] } }\nroutes:\n  - { match: '/*', upstream: a }\n", 1,
            "upstreams.a.servers: at least one server is needed");
     expect("upstreams: { a: { servers: 'http://x', tls: { ca: /x } } }\nroutes:\n  - { match: '/*', upstream: a }\n", 1,

@@ -66,7 +66,7 @@ static int compile(const char *text, struct http_config **ret, struct text *reas
     assert_int_equal(r, 0);
     conf_report_free(&report);
     *reason = TEXT_ON(reason_memory);
-    return compile_site(&site, stats, loops, 2, ret, reason);
+    return compile_site(&site, stats, NULL, loops, 2, ret, reason);
 }
 
 static void what_the_file_says(void **state)
@@ -102,6 +102,73 @@ static void what_the_file_says(void **state)
     compiled_free(config);
 }
 
+#define AI(rules) \
+    "ai:\n  providers: { local: { url: 'http://127.0.0.1:8081', rung: device } }\n  limits: { requests_per_minute: 60 }\n" \
+    "  rules:\n    a: " rules "\n    b: { tokens_per_minute: 5 }\n" \
+    "  tenants: { zoe: { rules: b }, acme: { rules: a, requests_per_minute: 7 } }\n" \
+    "routes:\n  - { match: '/v1/*', ai: { rules: a, private: { do: pin, region: eu } } }\n"
+
+static void what_may_be_asked(void **state)
+{
+    /* Rules, tenants in the order of a search, limits that fall back to each key's, and what may not leave the node. */
+    struct http_config *config;
+    const struct ai_config *ai;
+    const struct ai_route *route;
+    const struct ai_rules *rules;
+    struct text reason;
+
+    (void)state;
+    assert_int_equal(
+        compile(
+            AI("{ force: ['temperature=0', 'stop=\"=\"'], hours: 'Mon 09:00-17:00', utc_offset: '-05:30', images: false }"),
+            &config, &reason),
+        0);
+    ai = compiled_ai(config);
+    route = config->routes[0].service_route;
+    rules = &ai->rules[0].rules;
+    assert_int_equal(rules->forced_count, 2);
+    assert_true(view_eq(rules->forced[1].name, VIEW("stop")) && view_eq(rules->forced[1].json, VIEW("\"=\"")));
+    assert_int_equal(rules->windows[0].until, 17 * 60);
+    assert_int_equal(rules->utc_offset, -330);
+    assert_true(rules->no_images && !rules->no_tools);
+    assert_int_equal(ai->rules[1].limits.requests, 60);
+    assert_int_equal(ai->rules[1].limits.tokens, 5);
+    assert_true(view_eq(ai->tenants[0].name, VIEW("acme")) && ai->tenants[0].rules == &ai->rules[0]);
+    assert_true(view_eq(ai->tenants[1].name, VIEW("zoe")));
+    assert_ptr_equal(route->rules, &ai->rules[0]);
+    assert_true(route->private.kinds && route->private.act == AI_PRIVATE_PIN);
+    assert_true(route->cache.ladder.shared && !route->local.ladder.shared && !route->passing.ladder.shared);
+    assert_int_equal(route->local.ladder.disk, route->cache.ladder.disk);
+    assert_int_equal(route->passing.ladder.disk, LADDER_DISK_OFF);
+    compiled_free(config);
+}
+
+static uint64_t revision(const char *text)
+{
+    struct http_config *config;
+    struct text reason;
+    uint64_t found;
+
+    assert_int_equal(compile(text, &config, &reason), 0);
+    found = compiled_ai(config)->rules[0].revision;
+    compiled_free(config);
+    return found;
+}
+
+static void revisions(void **state)
+{
+    /* A revision changes with what shapes requests, and with nothing else: not with a clock or a limit. */
+    uint64_t plain = revision(AI("{}"));
+
+    (void)state;
+    assert_true(plain == revision(AI("{ hours: '00:00-24:00', requests_per_minute: 3 }")));
+    assert_true(plain != revision(AI("{ images: false }")));
+    assert_true(plain != revision(AI("{ force: 'seed=1' }")));
+    assert_true(revision(AI("{ models: { allow: [a, b] } }")) != revision(AI("{ models: { allow: [ab] } }")));
+    assert_true(revision(AI("{ models: { allow: [a] } }")) != revision(AI("{ models: { deny: [a] } }")));
+    assert_true(revision(AI("{ private: { do: redact } }")) != revision(AI("{ private: { do: refuse } }")));
+}
+
 static void unusable_upstream(void **state)
 {
     /* What only shows now, like a missing CA file, is told with its reason, and nothing is left behind. */
@@ -130,7 +197,7 @@ static void allocations_fail(void **state)
         assert_int_equal(site_default("http://127.0.0.1:3000", &site, &report), 0);
         conf_report_free(&report);
         heap_fault(nth, 0);
-        int r = compile_site(&site, stats, loops, 2, &config, &reason);
+        int r = compile_site(&site, stats, NULL, loops, 2, &config, &reason);
 
         heap_fault(0, 0);
         if (r == 0)
@@ -169,6 +236,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_file_says, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_may_be_asked, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(revisions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unusable_upstream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(allocations_fail, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_end_visits_every_loop, set_up, tear_down),
