@@ -15,7 +15,7 @@ struct admin {
     struct semantic *semantic;
     struct tracer *tracer;
     const struct ai_config *(*ai_config)(const struct http_config *config);
-    uint64_t started_ms;     /* monotonic */
+    uint64_t started_ms; /* monotonic */
 };
 
 /* Calls `write` with more and more room until it fits (at most 64 MiB), and hands the memory to the answer. */

@@ -303,7 +303,7 @@ static void json_freshness(struct text *out, const struct why_page *page, const 
         member_text(out, "source", freshness_source_name(source.source));
         if (source.source != FRESHNESS_NONE && source.source < FRESHNESS_ROUTE_TTL)
             member_text(out, "field",
-                      source.source == FRESHNESS_EXPIRES ? VIEW("Expires") : freshness_field_name(source.field));
+                        source.source == FRESHNESS_EXPIRES ? VIEW("Expires") : freshness_field_name(source.field));
         member_bool(out, "clamped", source.clamped);
     }
     member_ms(out, "lifetime_s", times->lifetime_ms);

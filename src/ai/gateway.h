@@ -17,7 +17,7 @@ struct ai_gateway_options { /* all borrowed */
     struct ladder *ladder; /* NULL: memory only */
     unsigned loops;
     struct ai_money money;
-    struct tracer *tracer; /* NULL: no traces of our own */
+    struct tracer *tracer;     /* NULL: no traces of our own */
     struct ai_keys *keys;      /* NULL: no key is known */
     struct semantic *semantic; /* NULL: none */
     struct embed *embed;       /* NULL: canonical prompts only */

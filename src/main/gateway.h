@@ -16,11 +16,11 @@ struct gateway {
     struct prices *_Atomic prices;
     struct telemetry *telemetry; /* freed with the loops, like keys */
     struct semantic *semantic;
-    struct embed *embed; /* NULL: canonical prompts only */
-    char *semantic_path; /* where the index is kept between runs; NULL: nowhere */
+    struct embed *embed;   /* NULL: canonical prompts only */
+    char *semantic_path;   /* where the index is kept between runs; NULL: nowhere */
     struct tracer *tracer; /* borrowed; set before gateway_open() */
-    struct redis *redis; /* borrowed */
-    struct state *state; /* borrowed */
+    struct redis *redis;   /* borrowed */
+    struct state *state;   /* borrowed */
 };
 
 /* 0; -errno, the reason logged. The server's fill context, ladder and state are there. */

@@ -202,7 +202,7 @@ int main(int argc, char **argv)
         { "schema", command_schema, false }, { "version", command_version, false },
         { "why", command_why, true },        { "purge", command_purge, true },
         { "top", command_top, true },        { "upstreams", command_upstreams, true },
-        { "keys", command_keys, true },       { "ai", command_ai, true },
+        { "keys", command_keys, true },      { "ai", command_ai, true },
     };
 
     if (getenv("DOORSTEP_DEBUG"))

@@ -102,8 +102,9 @@ const struct option site_shared_table[] = {
     { .name = "region",
       .type = OPTION_STRING,
       .offset = MEMBER(site_shared, region),
-      .help = "Nodes with the same region share what the store holds; default: `node.region`. For regions that share one store on "
-              "purpose." },
+      .help =
+          "Nodes with the same region share what the store holds; default: `node.region`. For regions that share one store on "
+          "purpose." },
     { .name = "connections",
       .type = OPTION_INT,
       .offset = MEMBER(site_shared, connections),
