@@ -234,7 +234,8 @@ static void landed(void *arg, const struct ai_call_report *report)
     if (report->first_us)
         note_latency(flight->candidate, report->first_us);
     ai_spans_call(flight->account->spans, flight->span, flight->candidate, flight->model, flight->request.provider,
-                  report);
+                  flight->request.stream, report);
+    flight->account->more.streamed = flight->request.stream;
     account_settle(flight->account, flight->candidate, flight->model, &flight->reservation, report);
     flight_free(flight);
 }

@@ -122,7 +122,7 @@ static void add_tries(struct ai_spans *spans, uint64_t call, const struct ai_cal
 }
 
 void ai_spans_call(struct ai_spans *spans, uint64_t id, const struct ai_candidate *candidate, struct view model,
-                   enum ai_endpoint endpoint, const struct ai_call_report *report)
+                   enum ai_endpoint endpoint, bool streamed, const struct ai_call_report *report)
 {
     uint64_t now = clock_mono_us();
     struct record *record;
@@ -137,7 +137,7 @@ void ai_spans_call(struct ai_spans *spans, uint64_t id, const struct ai_candidat
     record->billed = report->billed;
     record->usage = report->usage;
     record->status = report->status;
-    record->first_us = report->first_us;
+    record->first_us = streamed ? report->first_us : 0;
     record->attempts = report->attempts;
     record->error = report->sound ? NULL : report->error_class;
     record->endpoint = endpoint;
@@ -266,7 +266,8 @@ static void put_root(struct otlp *otlp, const struct ai_spans *spans, const stru
         otlp_text(otlp, "gen_ai.request.model", row->client_model);
     otlp_text(otlp, "gen_ai.provider.name", row->provider);
     otlp_number(otlp, "http.response.status_code", row->status);
-    otlp_text(otlp, "error.type", row->error_class);
+    if (row->outcome != LEDGER_OK && row->outcome != LEDGER_HIT) /* else it is what an earlier candidate did */
+        otlp_text(otlp, "error.type", row->error_class);
     otlp_text(otlp, "doorstep.route", row->route);
     otlp_text(otlp, "doorstep.tenant", row->tenant);
     otlp_text(otlp, "doorstep.outcome", ledger_outcome_name((enum ledger_outcome)row->outcome));

@@ -38,8 +38,8 @@ void ai_spans_add(struct ai_spans *spans, enum ai_span what, uint64_t start_us, 
 void ai_spans_put(struct ai_spans *spans, enum ai_span what, uint64_t start_us, uint64_t end_us, bool good);
 /* A call is going to be made; its id, for the provider. 0 without spans. */
 uint64_t ai_spans_call_id(struct ai_spans *spans);
-/* It has ended. */
+/* It has ended. `streamed`: its first content has a time of its own. */
 void ai_spans_call(struct ai_spans *spans, uint64_t id, const struct ai_candidate *candidate, struct view model,
-                   enum ai_endpoint endpoint, const struct ai_call_report *report);
+                   enum ai_endpoint endpoint, bool streamed, const struct ai_call_report *report);
 /* The request and all its calls are over: the spans go to the tracer. `known`: names may be told as they are. Frees. */
 void ai_spans_end(struct ai_spans *spans, const struct ledger_row *row, bool known);

@@ -271,7 +271,7 @@ static void count_answer(struct telemetry_cells *cells, const struct ledger_row 
     if (row->status != 200 || more->call_us == 0)
         return;
     observe(cells, HISTOGRAM_DURATION, more->call_us);
-    if (first && row->endpoint != AI_EMBEDDINGS) {
+    if (first && more->streamed) {
         observe(cells, HISTOGRAM_FIRST, first);
         if (row->output > 1 && more->call_us > first)
             observe(cells, HISTOGRAM_PER_TOKEN, (more->call_us - first) / (row->output - 1));

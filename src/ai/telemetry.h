@@ -22,6 +22,7 @@ int telemetry_restore(struct telemetry *telemetry, struct state *state, int64_t 
 struct telemetry_more {
     unsigned failovers; /* candidates that failed before another one was asked */
     uint64_t call_us;   /* of the last provider call, to its end; 0: none was made */
+    bool streamed;      /* its answer came piece by piece: a first token has a time of its own */
 };
 /* On the loop's thread, once a request. */
 void telemetry_request(struct telemetry *telemetry, struct loop *loop, const struct ledger_row *row,

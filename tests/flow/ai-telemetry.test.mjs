@@ -22,7 +22,7 @@ async function start(s, { ai, ...config } = {}) {
     s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
     fs.writeFileSync(path.join(folder, 'prices.json'), JSON.stringify(PRICES));
     s.given = s.config({ models: MODELS, ai: { prices: path.join(folder, 'prices.json'), ...ai },
-        config: { state: { path: path.join(folder, 'state.db') }, ...config } });
+        config: { threads: 2, state: { path: path.join(folder, 'state.db') }, ...config } });
     s.node = await s.startNode({ config: s.given });
 }
 
@@ -192,6 +192,7 @@ aiFlow('a trace: the caller, the lookups, each call with what it used, its first
     assert.equal(collector.requests[0].headers.authorization, 'Bearer collectors-own');
     assert.equal(collector.requests[0].url, '/v1/traces');
     const is = { ...root.is };
+    assert.equal(is['error.type'], undefined, 'in the end it went well');
     assert.deepEqual([is['gen_ai.request.model'], is['gen_ai.provider.name'], is['doorstep.outcome'], is['doorstep.tier'], is['doorstep.attempts']],
         ['fast', 'claude', 'ok', 'none', 3]);
     assert.equal(is['doorstep.cost_micro'], 10 * 1000 + 5 * 2000);
@@ -221,6 +222,7 @@ aiFlow('a hit says which lookup found it', OPTIONS, async (s) => {
     await s.chat(FAST);
     await s.chat(FAST);
     const root = await until(() => collector.spans.find((span) => span.is['doorstep.outcome'] === 'hit'), 'the hit');
+    assert.ok(collector.spans.every((span) => span.events.length === 0), 'an answer that came at once has no first token');
     assert.equal(root.parentSpanId, undefined);
     assert.equal(root.is['doorstep.tier'], 'memory');
     assert.ok(root.is['doorstep.saved_micro'] > 0);

@@ -69,7 +69,9 @@ static struct ledger_row row_of(const char *provider, const char *model)
 
 static void count(unsigned loop, const struct ledger_row *row)
 {
-    telemetry_request(telemetry, loops[loop], row, &(struct telemetry_more){ .call_us = 150000, .failovers = 2 });
+    telemetry_request(
+        telemetry, loops[loop], row,
+        &(struct telemetry_more){ .call_us = 150000, .failovers = 2, .streamed = row->endpoint == AI_CHAT });
 }
 
 static char *written(void)
@@ -128,6 +130,19 @@ static void test_answer(void **state)
     assert_written("doorstep_ai_requests_total{outcome=\"ok\",tier=\"none\",rung=\"cloud\"} 2\n");
     assert_written("doorstep_ai_cost_micro_total{provider=\"cloud\",model=\"big\"} 2000\n");
     assert_written("doorstep_ai_failovers_total{provider=\"cloud\",model=\"big\"} 4\n");
+}
+
+/* Proves that an answer that came at once tells nothing about first tokens. */
+static void test_plain(void **state)
+{
+    struct ledger_row row = row_of("cloud", "big");
+
+    (void)state;
+    row.endpoint = AI_RESPONSES;
+    count(0, &row);
+    assert_written("gen_ai_server_request_duration_seconds_count{");
+    assert_not_written("gen_ai_server_time_to_first_token_seconds_count{");
+    assert_not_written("gen_ai_server_time_per_output_token_seconds_count{");
 }
 
 /* Proves that a hit is savings, and neither usage nor a provider's time. */
@@ -283,6 +298,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
