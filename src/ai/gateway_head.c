@@ -134,17 +134,24 @@ static void put_timings(struct service_call *q, struct text *t)
     text_lit(t, "\r\n");
 }
 
-/* The provider's rate limits mean something to the one whose call met them, and nothing in a hit. */
+/* The provider's rate limits mean something to the one whose call met them, in the dialect its SDK reads, and nothing in a hit. Our own
+ * limits are the narrower ones. */
+static bool is_for_client(const struct service_call *q, struct view name)
+{
+    if (view_eq_icase(name, VIEW("retry-after")))
+        return true;
+    if (q->dialect == AI_ANTHROPIC)
+        return !q->limited && view_starts_with_icase(name, VIEW("anthropic-ratelimit-"));
+    return view_starts_with_icase(name, VIEW("openai-")) ||
+           (!q->limited && view_starts_with_icase(name, VIEW("x-ratelimit-")));
+}
+
 static void put_provider_fields(struct service_call *q, struct text *t)
 {
     struct view rest = object_head(q->object), name, value;
 
     while (head_next(&rest, &name, &value)) {
-        bool limit = view_starts_with_icase(name, VIEW("x-ratelimit-")) ||
-                     view_starts_with_icase(name, VIEW("anthropic-ratelimit-"));
-
-        if ((!limit || q->limited) && /* our own limits are the narrower ones */
-            !view_starts_with_icase(name, VIEW("openai-")) && !view_eq_icase(name, VIEW("retry-after")))
+        if (!is_for_client(q, name))
             continue;
         text_put(t, name);
         text_lit(t, ": ");
