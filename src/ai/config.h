@@ -44,6 +44,7 @@ struct ai_candidate {
     bool tools, images, schema;
     _Atomic uint32_t in_flight;
     _Atomic uint32_t first_content_us; /* smoothed */
+    _Atomic uint64_t measured_ms;      /* monotonic: when that was last learned, or is being learned */
 };
 
 enum ai_order { AI_LISTED, AI_WEIGHTED };
@@ -53,6 +54,9 @@ struct ai_model {
     enum ai_order order;
     struct ai_candidate *candidates;
     unsigned candidate_count;
+    bool escalates;     /* prompts that seem hard are not for `device` first */
+    float threshold;    /* of ai/classify.h, from which on they do */
+    unsigned languages; /* its bits of what `device` knows; 0: any */
 };
 
 enum ai_semantic { AI_SEMANTIC_OFF, AI_SEMANTIC_CANONICAL, AI_SEMANTIC_EMBEDDING };

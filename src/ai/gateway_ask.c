@@ -1,11 +1,9 @@
-/* Whom to ask, and asking: candidates in order, what a call may cost, joining the fill that is under way for the same key or starting one.
+/* Asking: what a call may cost, joining the fill that is under way for the same key or starting one.
  * A call outlives its request when others read its answer, so all that it needs is copied into its flight. */
 #include "ai/gateway_internal.h"
 
-#include "ai/provider.h"
 #include "ai/translate.h"
 #include "base/clock.h"
-#include "base/glob.h"
 #include "base/heap.h"
 
 #include <errno.h>
@@ -27,141 +25,6 @@ struct flight {
 };
 
 #define FLIGHT_TEXTS_MAX ((size_t)64 * 1024)
-
-/* ---- candidates ---- */
-
-static bool suits(const struct service_call *q, const struct ai_candidate *candidate)
-{
-    enum ai_endpoint unused;
-
-    if (candidate->context && q->facts.prompt_bytes / 4 + q->facts.max_tokens > candidate->context)
-        return false;
-    if ((q->facts.has_tools && !candidate->tools) || (q->facts.has_images && !candidate->images) ||
-        (q->facts.wants_schema && !candidate->schema))
-        return false;
-    return ask_endpoint(q, candidate->provider, &unused);
-}
-
-static void put(struct service_call *q, struct ai_candidate *candidate)
-{
-    if (q->candidate_count == AI_CANDIDATES_MAX || !suits(q, candidate))
-        return;
-    if (ask_admits(q, candidate))
-        q->candidates[q->candidate_count++] = candidate;
-    else
-        q->barred++;
-}
-
-/* By weight: the first is drawn, the others follow in the order of the list. */
-static unsigned draw(const struct ai_model *model)
-{
-    uint64_t sum = 0, ticket;
-
-    for (unsigned i = 0; i < model->candidate_count; i++)
-        sum += model->candidates[i].weight;
-    ticket = sum ? hash64(view_make((const char *)&(uint64_t){ clock_mono_us() }, 8)) % sum : 0;
-    for (unsigned i = 0; i < model->candidate_count; i++) {
-        if (ticket < model->candidates[i].weight)
-            return i;
-        ticket -= model->candidates[i].weight;
-    }
-    return 0;
-}
-
-static bool serves(const struct ai_provider *provider, struct view model)
-{
-    for (size_t i = 0; i < provider->model_count; i++)
-        if (glob_match(provider->models[i], model))
-            return true;
-    return provider->model_count == 0;
-}
-
-/* "provider/model" names both; else providers of the client's dialect come first. */
-static void choose_direct(struct service_call *q)
-{
-    const struct ai_config *config = q->config;
-    struct view rest = q->facts.model, name = view_cut(&rest, '/');
-
-    for (unsigned i = 0; rest.ptr && i < config->provider_count; i++) {
-        if (view_eq(config->providers[i].name, name)) {
-            q->plain_model = rest;
-            put(q, &config->direct[i]);
-            return;
-        }
-    }
-    for (int other = 0; other < 2; other++)
-        for (unsigned i = 0; i < config->provider_count && !q->candidate_count; i++)
-            if ((config->providers[i].dialect != q->dialect) == other &&
-                (!q->parsed || serves(&config->providers[i], q->facts.model)))
-                put(q, &config->direct[i]);
-}
-
-/* Those of the rung that the caller asks for; slow ones last. */
-static void arrange(struct service_call *q)
-{
-    static const struct view rungs[] = { { "device", 6 }, { "edge", 4 }, { "cloud", 5 } };
-    const struct field *wanted = fields_find(&q->request.fields, VIEW("Doorstep-AI-Tier"));
-    struct ai_candidate *late[AI_CANDIDATES_MAX];
-    unsigned count = 0, late_count = 0;
-
-    for (unsigned i = 0; i < q->candidate_count; i++) {
-        struct ai_candidate *candidate = q->candidates[i];
-        uint32_t expected = atomic_load_explicit(&candidate->first_content_us, memory_order_relaxed);
-
-        if (wanted && !view_eq_icase(wanted->value, rungs[candidate->provider->rung]))
-            continue;
-        if (candidate->latency_ms && expected / 1000 > candidate->latency_ms)
-            late[late_count++] = candidate;
-        else
-            q->candidates[count++] = candidate;
-    }
-    for (unsigned i = 0; i < late_count; i++)
-        q->candidates[count++] = late[i];
-    q->candidate_count = count;
-}
-
-static void choose(struct service_call *q)
-{
-    const struct ai_config *config = q->config;
-
-    for (unsigned i = 0; i < config->model_count; i++) {
-        const struct ai_model *model = &config->models[i];
-        unsigned first;
-
-        if (!view_eq(model->name, q->facts.model))
-            continue;
-        first = model->order == AI_WEIGHTED ? draw(model) : 0;
-        put(q, &model->candidates[first]);
-        for (unsigned k = 0; k < model->candidate_count; k++)
-            if (k != first)
-                put(q, &model->candidates[k]);
-        arrange(q);
-        return;
-    }
-    choose_direct(q);
-    arrange(q);
-}
-
-void ask_choose_candidates(struct service_call *q)
-{
-    choose(q);
-    if (q->candidate_count == 0 && q->barred)
-        ask_refuse_barred(q);
-}
-
-bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
-{
-    uint64_t wait = 0;
-
-    if (candidate->concurrency &&
-        atomic_load_explicit(&candidate->in_flight, memory_order_relaxed) >= candidate->concurrency)
-        return false;
-    if (ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait))
-        return true;
-    if (wait)
-        q->wait_ms = q->wait_ms ? MIN(q->wait_ms, wait) : wait;
-    return false;
-}
 
 /* ---- money ---- */
 
@@ -224,6 +87,7 @@ static void note_latency(struct ai_candidate *candidate, uint64_t us)
     /* Two loops may write at once: then one sample is lost. */
     atomic_store_explicit(&candidate->first_content_us, old ? old - old / SMOOTHING + now / SMOOTHING : now,
                           memory_order_relaxed);
+    atomic_store_explicit(&candidate->measured_ms, clock_mono_ms(), memory_order_relaxed);
 }
 
 static void landed(void *arg, const struct ai_call_report *report)
@@ -248,7 +112,33 @@ static void put_field(struct text *out, struct view name, struct view value)
     text_lit(out, "\r\n");
 }
 
-/* What of the client's fields a provider may see: versions and betas of its dialect; and the trace. */
+/* RFC 8586: a node that finds its own name in there refuses, so that nodes which are each other's edge do not ask in circles. */
+static void put_loop(struct text *out, const struct service_call *q)
+{
+    struct field_list it = field_list(&q->request.fields, FIELD_CDN_LOOP);
+    struct view member;
+
+    text_lit(out, "CDN-Loop: ");
+    while (field_list_next(&it, &member)) {
+        text_put(out, member);
+        text_lit(out, ", ");
+    }
+    text_put(out, q->config->node);
+    text_lit(out, "\r\n");
+}
+
+static size_t loop_room(const struct service_call *q)
+{
+    size_t room = q->config->node.len + 16;
+
+    for (size_t i = 0; i < q->request.fields.count; i++)
+        if (q->request.fields.list[i].id == FIELD_CDN_LOOP)
+            room += q->request.fields.list[i].value.len * 2 + 2; /* "a,b" becomes "a, b" */
+    return room;
+}
+
+/* What of the client's fields a provider may see: versions and betas of its dialect; the trace; where the request has been, when the provider
+ * is another node. */
 static struct view provider_fields(struct service_call *q, uint64_t span, struct arena *arena)
 {
     static const struct view anthropic[] = { { "anthropic-version", 17 }, { "anthropic-beta", 14 } };
@@ -260,11 +150,13 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     size_t count = dialect == AI_ANTHROPIC ? ARRAY_LEN(anthropic) : ARRAY_LEN(openai), cap = 256;
     const struct field *fields[3] = { 0 };
     struct trace_context trace = q->trace;
+    bool edge = q->candidate->provider->rung == AI_EDGE;
     struct text out;
 
     for (size_t i = 0; i < count && q->dialect == dialect; i++)
         if ((fields[i] = fields_find(&q->request.fields, names[i])))
             cap += names[i].len + fields[i]->value.len + 4;
+    cap += edge ? loop_room(q) : 0;
     out = text_make(arena_alloc(arena, cap), cap);
     if (!out.ptr)
         return VIEW_NONE;
@@ -277,6 +169,8 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     text_lit(&out, "traceparent: ");
     trace_put(&trace, &out);
     text_lit(&out, "\r\n");
+    if (edge)
+        put_loop(&out, q);
     put_field(&out, VIEW("Accept"), q->facts.stream ? VIEW("text/event-stream") : VIEW("application/json"));
     return text_view(&out);
 }

@@ -1,5 +1,5 @@
 /* One request at the gateway, as its own files see it: gateway.c (the service and the steps), gateway_read.c (what the request is and
- * whether it may), gateway_models.c (the list of models), gateway_lookup.c (the rungs), gateway_ask.c (candidates and calls), gateway_body.c (the body for a provider),
+ * whether it may), gateway_models.c (the list of models), gateway_lookup.c (the rungs), gateway_choose.c (candidates), gateway_ask.c (calls), gateway_body.c (the body for a provider),
  * gateway_answer.c (what the client gets), gateway_head.c (its fields). */
 #pragma once
 
@@ -191,10 +191,13 @@ void ask_semantic_end(struct service_call *q);
 /* gateway.c: q->object is the answer, from a rung. */
 void ask_use_hit(struct service_call *q);
 
-/* gateway_ask.c */
+/* gateway_choose.c */
+/* Settles the answer when there is nobody to be asked, and the reason is known. */
 void ask_choose_candidates(struct service_call *q);
 /* Is it worth asking this one now? Notes for how long not. */
 bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate);
+
+/* gateway_ask.c */
 /* 0; -EAGAIN: soon; -EINVAL with the answer settled. */
 int ask_reserve(struct service_call *q);
 /* Joins a fill under way for the key: 0 or -ENOENT. */

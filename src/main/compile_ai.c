@@ -113,6 +113,9 @@ static int compile_model(struct site *site, const struct site_ai_model *from, st
 {
     to->name = from->name;
     to->order = (enum ai_order)from->order;
+    to->escalates = from->escalate.threshold > 0;
+    to->threshold = (float)from->escalate.threshold;
+    to->languages = from->escalate.known;
     to->candidates = zeroed(site, from->candidates.count, sizeof(*to->candidates));
     if (!to->candidates)
         return -ENOMEM;

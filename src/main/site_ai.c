@@ -1,6 +1,7 @@
 /* The option tables of the AI gateway, and what they cannot check. */
 #include "main/site_table.h"
 
+#include "ai/classify.h"
 #include "base/text.h"
 #include "conf/conf.h"
 
@@ -167,6 +168,21 @@ static const struct option candidate_table[] = {
     { .name = NULL },
 };
 
+static const struct option escalate_table[] = {
+    { .name = "threshold",
+      .type = OPTION_RATIO,
+      .offset = MEMBER(site_ai_model, escalate.threshold),
+      .preset = "0",
+      .help =
+          "Prompts whose score (docs/ai-routing.md) is this or more are for the candidates on `edge` and `cloud` first. "
+          "0: never." },
+    { .name = "languages",
+      .type = OPTION_STRINGS,
+      .offset = MEMBER(site_ai_model, escalate.languages),
+      .help = "Languages that the models on `device` know: `en`, `de`, ...; other ones count as hard. Default: any." },
+    { .name = NULL },
+};
+
 static const struct option model_table[] = {
     { .name = "candidates",
       .type = OPTION_LIST,
@@ -181,6 +197,10 @@ static const struct option model_table[] = {
       .preset = "listed",
       .names = order_names,
       .help = "`listed`: always the first that can. `weighted`: the first is drawn by weight." },
+    { .name = "escalate",
+      .type = OPTION_STRUCT,
+      .table = escalate_table,
+      .help = "Which prompts are too hard for the models on this machine, by rules of thumb." },
     { .name = NULL },
 };
 
@@ -467,6 +487,17 @@ static void check_model(struct site_ai *ai, struct site_ai_model *model, struct 
                           nearest.len ? "no provider \"%.*s\"; did you mean \"%.*s\"?"
                                       : "no provider \"%.*s\" under ai.providers%.*s",
                           VIEW_ARG(view_first(candidate->provider, 64)), VIEW_ARG(nearest));
+    }
+    for (size_t i = 0; i < model->escalate.languages.count; i++) {
+        int language = ai_classify_language(model->escalate.languages.items[i]);
+        struct text path = TEXT_ON(buffer);
+
+        text_printf(&path, "ai.models.%.*s.escalate.languages", VIEW_ARG(view_first(model->name, 64)));
+        if (language < 0)
+            conf_complain(report, text_str(&path), "\"%.*s\" is not a language that can be told: write en, de, fr, ...",
+                          VIEW_ARG(view_first(model->escalate.languages.items[i], 64)));
+        else
+            model->escalate.known |= 1u << language;
     }
     if (model->candidates.count > 16)
         conf_complain(report, "ai.models", "model \"%.*s\" has more than 16 candidates", VIEW_ARG(model->name));

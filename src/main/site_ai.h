@@ -35,6 +35,11 @@ struct site_ai_model {
         struct site_ai_candidate *items;
         size_t count;
     } candidates;
+    struct {
+        double threshold; /* 0: never */
+        struct option_strings languages;
+        unsigned known; /* bits, filled by site_ai_check() */
+    } escalate;
 };
 
 struct site_ai_budget {
