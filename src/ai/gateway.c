@@ -360,10 +360,8 @@ static int gateway_head(struct service_call *q, struct service_head *ret)
     advance(q);
     if (q->step != ASK_ANSWER || q->form == ASK_CONVERT)
         return -EAGAIN;
-    if (!ask_write_fields(q)) {
-        q->candidate = NULL;
-        return -EAGAIN; /* memory is out: the client's patience ends this */
-    }
+    if (!ask_write_fields(q))
+        return -ENOMEM;
     *ret = (struct service_head){
         .status = q->status,
         .fields = text_view(&q->fields),

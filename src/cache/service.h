@@ -44,7 +44,7 @@ struct service {
     /* 0 and *ret, or -ENOMEM. `task` is woken when there is more to see. */
     int (*open)(void *arg, const void *route, struct loop *loop, struct task *task,
                 const struct service_request *request, struct service_call **ret);
-    /* 0: *ret is filled in; -EAGAIN: later. */
+    /* 0: *ret is filled in; -EAGAIN: later; -ENOMEM: there will be none. */
     int (*head)(struct service_call *call, struct service_head *ret);
     /* The next body bytes, borrowed until took() or close(): > 0 and *ret; 0: the end; -EAGAIN: later; -EIO: cut the connection. */
     ssize_t (*read)(struct service_call *call, struct view *ret);

@@ -329,6 +329,10 @@ static bool timed_out(struct conn *c)
             bool total = c->req->deadline_ms && loop_now_ms(c->hl->loop) >= c->req->deadline_ms;
 
             c->req->close = true;
+            if (c->req->step == STEP_SERVICE && !c->req->call && !total) {
+                service_refuse(c->req, 408, "the request body did not arrive in time");
+                return false;
+            }
             reply_error(c->req, total ? 504 : 408,
                         total ? "the request took longer than total_timeout"
                               : "the request body did not arrive in time");

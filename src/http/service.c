@@ -51,11 +51,19 @@ enum flow service_refuse(struct req *r, int status, const char *detail)
     return open_call(r, status, detail);
 }
 
+/* RFC 9110 §6.4.1. */
+static bool has_no_body(const struct req *r)
+{
+    return r->request.method == METHOD_HEAD || r->status < 200 || r->status == 204 || r->status == 304;
+}
+
 static void put_framing(struct req *r, struct text *t, const struct service_head *head)
 {
     struct delivery *d = &r->out;
 
-    if (head->length_known) {
+    if (r->status == 204 || r->status == 304) { /* nor fields that would speak of one (RFC 9112 §6.1) */
+        d->framing = BODY_NONE;
+    } else if (head->length_known) {
         text_lit(t, "Content-Length: ");
         text_u64(t, head->length);
         text_lit(t, "\r\n");
@@ -118,7 +126,7 @@ static ssize_t queue_piece(struct req *r)
         r->answer_left -= run.len;
     }
     d->queued_body = run.len;
-    if (r->request.method == METHOD_HEAD)
+    if (has_no_body(r))
         return 1;
     if (d->framing == BODY_CHUNKED) {
         text_printf(&frame, "%zx\r\n", run.len);
@@ -134,7 +142,7 @@ static void queue_end(struct req *r)
 {
     struct delivery *d = &r->out;
 
-    if (d->framing == BODY_CHUNKED && r->request.method != METHOD_HEAD)
+    if (d->framing == BODY_CHUNKED && !has_no_body(r))
         deliver_push(d, VIEW("0\r\n\r\n"));
     d->framing = BODY_NONE;
     r->answered = true;
@@ -157,7 +165,7 @@ static enum flow send_answer(struct req *r)
         ssize_t got = 0;
 
         while (!r->answered && !d->queued_body && (got = queue_piece(r)) == 0) {
-            if (d->framing == BODY_LENGTH && r->answer_left && r->request.method != METHOD_HEAD)
+            if (d->framing == BODY_LENGTH && r->answer_left && !has_no_body(r))
                 return cut(r);
             queue_end(r);
         }
@@ -201,6 +209,8 @@ enum flow step_service(struct req *r)
     got = r->route->service->head(r->call, &head);
     if (got == -EAGAIN)
         return FLOW_WAIT;
+    if (got < 0)
+        return reply_error(r, 503, "out of memory");
     flow = put_head(r, &head);
     if (!r->status || r->step != STEP_SERVICE)
         return flow;
