@@ -5,6 +5,7 @@
 #include "ai/error.h"
 #include "base/clock.h"
 #include "base/heap.h"
+#include "proto/date.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -52,6 +53,26 @@ static void give_up(struct call *call, enum exchange_error error, const char *de
     call_over(call, false);
 }
 
+/* May it be sent again after it may have been carried out? Questions to a model may; what other paths do is not known. */
+static bool may_repeat(const struct call *call)
+{
+    static const struct view harmless[] = {
+        { "GET", 3 }, { "HEAD", 4 }, { "PUT", 3 }, { "DELETE", 6 }, { "OPTIONS", 7 }
+    };
+
+    if (!call->request.raw)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
+        if (view_eq(call->request.method, harmless[i]))
+            return true;
+    return false;
+}
+
+static bool is_left(const struct call *call)
+{
+    return may_repeat(call) && call->repeats < call->request.retries;
+}
+
 static void begin_attempt(struct call *call);
 
 /* For who looks at times afterwards. */
@@ -93,7 +114,12 @@ static bool blame_credential(struct call *call, int status, enum watch_error err
     unsigned index = (unsigned)call->credential;
     uint64_t now = loop_now_ms(call->task.loop);
 
-    if (error == WATCH_QUOTA || status == 401 || status == 402 || status == 403)
+    bool refused = error == WATCH_QUOTA || status == 401 || status == 402 || status == 403;
+
+    /* What a path of its own asks for may be more than the key is for: that says nothing about prompts. */
+    if (refused && call->request.raw)
+        return false;
+    if (refused)
         ai_credential_kill(call->provider, index);
     else if (status == 429)
         ai_credential_rest(call->provider, index, now, call->retry_after_s);
@@ -117,14 +143,27 @@ static const char *class_of(int status, enum watch_error error)
     }
 }
 
+/* It is the request that is wrong: nobody else will like it better, and nobody is to blame. */
+static bool is_of_request(int status)
+{
+    switch (status) {
+    case 401:
+    case 402:
+    case 403:
+    case 407:
+    case 408:
+    case 425:
+    case 429: return false;
+    default: return status >= 400 && status < 500;
+    }
+}
+
 /* What the client is told. Our credentials are our business: their refusal is a bad gateway, not the client's fault. */
 static int status_for_client(int status)
 {
+    if (is_of_request(status))
+        return status;
     switch (status) {
-    case 400:
-    case 404:
-    case 413:
-    case 422:
     case 429: return status;
     case 529:
     case 503: return 503;
@@ -133,28 +172,34 @@ static int status_for_client(int status)
     }
 }
 
-void call_failed(struct call *call, int status, enum watch_error error, struct view body)
+/* The body of an error is the provider's own where the client can read it and it cannot speak of our keys. */
+static void put_error(struct call *call, int status, struct view body)
 {
     enum ai_dialect client = ai_endpoint_dialect(call->request.client), provider = call->provider->dialect;
-    bool fault = status >= 500 && status != 529,
-         ours = status == 400 || status == 404 || status == 413 || status == 422;
-    int shown = status_for_client(status);
+
+    call->out.len = 0;
+    call->out.failed = false;
+    if (is_of_request(status) && client == provider && body.len)
+        buf_put(&call->out, body);
+    else if (translate_error(provider, client, status, body, &call->out) < 0)
+        call->out.len = 0;
+}
+
+void call_failed(struct call *call, int status, enum watch_error error, struct view body)
+{
+    bool fault = status >= 500 && status != 529;
+    const struct http_response *head = call->x ? exchange_head(call->x) : NULL;
 
     call->report.error_class = class_of(status, error);
-    if (status == 200 || (call->x && exchange_head(call->x) && exchange_head(call->x)->status == 200))
-        exchange_blame(call->x);
-    if (blame_credential(call, status, error) || (fault && call->repeats < call->request.retries)) {
+    if (status >= 500 && head && head->status == 200)
+        exchange_blame(call->x); /* the breaker has not seen it */
+    if (blame_credential(call, status, error) || (fault && is_left(call))) {
         call->repeats += fault;
         begin_attempt(call);
         return;
     }
-    call->out.len = 0;
-    call->out.failed = false;
-    if (ours && client == provider && body.len && !call->request.raw)
-        buf_put(&call->out, body);
-    else if (translate_error(provider, client, status, body, &call->out) < 0)
-        call->out.len = 0;
-    call_publish(call, shown, VIEW("application/json"));
+    put_error(call, status, body);
+    call_publish(call, status_for_client(status), VIEW("application/json"));
     if (call->mode != CALL_OVER)
         call_over(call, false);
 }
@@ -164,7 +209,7 @@ void call_failed(struct call *call, int status, enum watch_error error, struct v
 static void begin_attempt(struct call *call)
 {
     bool head = view_eq(call->request.method, VIEW("HEAD"));
-    struct exchange_request request = { .method = head ? METHOD_HEAD : METHOD_POST, .replayable = true };
+    struct exchange_request request = { .method = head ? METHOD_HEAD : METHOD_POST, .replayable = may_repeat(call) };
     uint64_t wait = 0;
 
     reset_attempt(call);
@@ -196,11 +241,15 @@ static void begin_attempt(struct call *call)
     task_wake(&call->task);
 }
 
+/* Retry-After is a number or a date (RFC 9110 §10.2.3). */
 static uint64_t seconds_of(struct view value)
 {
+    int64_t now = clock_wall_ms() / 1000, date;
     uint64_t seconds;
 
-    return value.ptr && view_parse_u64(value, &seconds) ? seconds : 0;
+    if (value.ptr && view_parse_u64(value, &seconds))
+        return seconds;
+    return value.ptr && date_parse(value, now, &date) && date > now ? (uint64_t)(date - now) : 0;
 }
 
 /* The provider's head is here: what is its body going to be? */
@@ -268,6 +317,10 @@ static void take_failure(struct call *call)
 {
     enum exchange_error error = exchange_error(call->x);
 
+    if (call->mode == CALL_ERROR) {
+        call_end_error(call, exchange_head(call->x)->status); /* what its status says is known */
+        return;
+    }
     if (call->mode == CALL_STREAM && call->published) {
         call_end_stream(call); /* not ended: says so; ended: only the connection was lost */
         return;
@@ -276,7 +329,7 @@ static void take_failure(struct call *call)
         give_up(call, error, exchange_error_detail(call->x));
         return;
     }
-    if (error != EXCHANGE_DESTINATION_UNAVAILABLE && call->repeats < call->request.retries) {
+    if (error != EXCHANGE_DESTINATION_UNAVAILABLE && is_left(call)) {
         call->repeats++;
         begin_attempt(call);
         return;
@@ -287,9 +340,15 @@ static void take_failure(struct call *call)
 /* A limit in time has passed: for the first content, between two, or for all. */
 static void take_timeout(struct call *call)
 {
-    bool all = call->total.fired;
+    bool all = call->total.fired, slow_reader = call->published && call->paused;
 
     timer_clear(&call->timer);
+    if (slow_reader && !all)
+        return; /* the fill's readers are slow, not the provider; see resume() */
+    if (call->mode == CALL_ERROR) {
+        call_end_error(call, exchange_head(call->x)->status);
+        return;
+    }
     if (call->mode == CALL_STREAM && call->watch.ended) {
         call_end_stream(call); /* it is complete, only its connection is not */
         return;
@@ -298,12 +357,14 @@ static void take_timeout(struct call *call)
         ai_error_event(&call->out, call->request.client, 504,
                        all ? VIEW("the answer took longer than this provider is given")
                            : VIEW("the provider sent no content for too long"));
-        exchange_blame(call->x);
+        if (!slow_reader)
+            exchange_blame(call->x);
         call->report.error_class = "timeout";
         call_over(call, false);
         return;
     }
-    exchange_blame(call->x);
+    if (!slow_reader)
+        exchange_blame(call->x);
     give_up(call, EXCHANGE_RESPONSE_TIMEOUT,
             all ? "the answer took longer than this provider is given" : "no content came in time");
 }
@@ -375,6 +436,14 @@ static struct view call_head_bytes(const struct source *source)
     return buf_view(&call_of(source)->head_bytes);
 }
 
+/* While it was paused the provider had no chance to be late. */
+static void resume(struct call *call)
+{
+    if (call->mode == CALL_STREAM && !call->watch.ended)
+        timer_set(&call->timer, call->provider->idle_ms);
+    task_wake(&call->task);
+}
+
 static ssize_t call_read(struct source *source, void *memory, size_t cap)
 {
     struct call *call = call_of(source);
@@ -393,7 +462,10 @@ static ssize_t call_read(struct source *source, void *memory, size_t cap)
     if (call->out_at == call->out.len) {
         call->out.len = call->out_at = 0;
         if (call->paused)
-            task_wake(&call->task);
+            resume(call);
+    } else if (call->out_at >= CALL_HELD_MAX) {
+        buf_consume(&call->out, call->out_at); /* so that it never grows with what has been read */
+        call->out_at = 0;
     }
     return (ssize_t)take;
 }
