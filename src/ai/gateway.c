@@ -35,6 +35,21 @@ static enum go next_candidate(struct service_call *q)
     return GO_ON;
 }
 
+/* An answer that was paid for once before. */
+static void save(struct service_call *q, const struct ai_usage *usage)
+{
+    struct ledger_row *row = &q->account->row;
+
+    q->saved = account_worth(q->account, q->candidate->provider->name, q->model, usage);
+    row->input = usage->input;
+    row->cached = usage->cached;
+    row->cache_write = usage->cache_write;
+    row->output = usage->output;
+    row->reasoning = usage->reasoning;
+    row->estimated = !usage->known;
+    row->saved = q->saved;
+}
+
 void ask_use_hit(struct service_call *q)
 {
     struct ai_usage usage;
@@ -42,18 +57,8 @@ void ask_use_hit(struct service_call *q)
     q->hit = true;
     if (!q->looked_up_us)
         q->looked_up_us = clock_mono_us() - q->in.started_us;
-    if (ask_stored_usage(q->object, &usage)) {
-        struct ledger_row *row = &q->account->row;
-
-        q->saved = account_worth(q->account, q->candidate->provider->name, q->model, &usage);
-        row->input = usage.input;
-        row->cached = usage.cached;
-        row->cache_write = usage.cache_write;
-        row->output = usage.output;
-        row->reasoning = usage.reasoning;
-        row->estimated = !usage.known;
-        row->saved = q->saved;
-    }
+    if (ask_stored_usage(q->object, &usage))
+        save(q, &usage);
     ask_use_object(q);
 }
 
@@ -413,7 +418,10 @@ static void write_row(struct service_call *q)
         [RUNG_MEMORY] = LEDGER_TIER_MEMORY, [RUNG_DISK] = LEDGER_TIER_DISK, [RUNG_SHARED] = LEDGER_TIER_SHARED
     };
     struct ledger_row *row = &q->account->row;
+    struct ai_usage usage;
 
+    if (q->collapsed && q->ended && q->status == 200 && row->attempts == 0 && ask_peek_usage(q, &usage))
+        save(q, &usage);
     if (q->candidate) {
         row->provider = account_text(q->account, q->candidate->provider->name);
         row->model = account_text(q->account, q->model);

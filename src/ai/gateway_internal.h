@@ -177,6 +177,8 @@ bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct 
 bool ask_may_look(const struct service_call *q);
 /* Looks in memory (or at what the climb brought). True: q->object is the answer. */
 bool ask_find(struct service_call *q);
+/* What the answer stored under q->key used, if it is in memory. */
+bool ask_peek_usage(struct service_call *q, struct ai_usage *ret);
 enum ask_climb { ASK_CLIMB_NONE, ASK_CLIMB_STARTED };
 enum ask_climb ask_begin_climb(struct service_call *q);
 

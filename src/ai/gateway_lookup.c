@@ -128,6 +128,20 @@ bool ask_find(struct service_call *q)
     return false;
 }
 
+bool ask_peek_usage(struct service_call *q, struct ai_usage *ret)
+{
+    const struct memory_entry *entry = memory_find(q->gateway->options.fill->memory, &q->key);
+    struct memory_variants variants = entry ? memory_variants(entry) : (struct memory_variants){ 0 };
+    struct object *object = variants.count ? memory_variant(variants, 0) : NULL;
+    bool found;
+
+    if (!object || !object_try_ref(object))
+        return false;
+    found = ask_stored_usage(object, ret);
+    object_unref(object);
+    return found;
+}
+
 enum ask_climb ask_begin_climb(struct service_call *q)
 {
     const struct ladder_rule *rule = &q->cache->ladder;

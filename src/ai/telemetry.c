@@ -280,7 +280,8 @@ static void count_answer(struct telemetry_cells *cells, const struct ledger_row 
 
 static void count_tokens(struct telemetry_cells *cells, const struct ledger_row *row)
 {
-    if (row->outcome == LEDGER_HIT || (row->tier != LEDGER_TIER_NONE && row->tokens == 0)) {
+    if (row->outcome == LEDGER_HIT || row->outcome == LEDGER_COLLAPSED ||
+        (row->tier != LEDGER_TIER_NONE && row->tokens == 0)) {
         add(&cells->counters[COUNTER_TOKENS_SAVED], row->input + row->output);
         return;
     }

@@ -5,7 +5,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { aiFlow, TWO } from './harness/ai.mjs';
+import { aiFlow, gate } from './harness/ai.mjs';
 import { scratch } from './harness/flow.mjs';
 import { BINARY } from './harness/node.mjs';
 import { until } from './harness/server.mjs';
@@ -83,6 +83,25 @@ aiFlow('requests, tokens, times, money and savings are counted', OPTIONS, async 
     assert.deepEqual(ai.tiers.memory, { hits: 2, ratio: 0.66666 });
     assert.deepEqual(ai.rungs.cloud, { requests: 3, hits: 2, hit_ratio: 0.66666 });
     assert.deepEqual([ai.models[0].provider, ai.models[0].model, ai.models[0].requests, ai.models[0].hits], ['cloud', 'gpt-4o-mini', 3, 2]);
+});
+
+aiFlow('who shares the call of another saves what it would have cost', OPTIONS, async (s) => {
+    await start(s);
+    const door = gate();
+    s.cloud.always({ usage: { input: 10, output: 5 }, wait: door.held });
+    const first = s.chat({ ...FAST, stream: true });
+    await s.cloud.arrived(1);
+    const second = s.chat({ ...FAST, stream: true });
+    await until(async () => (await samples(s))['doorstep_coalesced_requests_total'] >= 0 && (await s.node.settled(), true));
+    door.open();
+    await Promise.all([first, second]);
+    const found = await counted(s, 2);
+    const one = 10 * 1000 + 5 * 2000;
+    assert.equal(s.cloud.count, 1);
+    assert.equal(found['doorstep_ai_cost_micro_total{provider="cloud",model="gpt-4o-mini"}'], one);
+    assert.equal(found['doorstep_ai_saved_micro_total{provider="cloud",model="gpt-4o-mini"}'], one);
+    assert.equal(found['doorstep_ai_tokens_saved_total{provider="cloud",model="gpt-4o-mini"}'], 15);
+    assert.equal((await top(s)).hit_ratio, 0.5);
 });
 
 aiFlow('what was spent before a restart is known after it', OPTIONS, async (s) => {
