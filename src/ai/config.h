@@ -74,6 +74,12 @@ struct ai_private {
     unsigned kinds; /* of enum pii_kind; 0: nobody looks */
     enum ai_private_act act;
     struct view region; /* of AI_PRIVATE_PIN */
+    bool media;         /* what cannot be looked into (images, audio, files) counts as found */
+};
+
+struct ai_alias {
+    struct view name;  /* as a client says it */
+    struct view model; /* what it means: an alias of the configuration, or a model */
 };
 
 struct ai_limits {
@@ -84,6 +90,8 @@ struct ai_limits {
 struct ai_ruleset {
     struct view name;
     struct ai_rules rules;
+    const struct ai_alias *aliases;
+    size_t alias_count;
     struct ai_private private;
     struct ai_limits limits; /* of each key that names these rules, in place of those of the configuration */
     uint64_t revision;       /* a hash of what they do to requests; part of every key */

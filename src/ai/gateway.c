@@ -460,6 +460,7 @@ static void gateway_close(struct service_call *q)
         replay_free(&q->replay);
     ai_facts_free(&q->facts);
     json_free(&q->doc);
+    buf_free(&q->aliased);
     buf_free(&q->forced);
     buf_free(&q->redacted);
     buf_free(&q->out);

@@ -126,6 +126,7 @@ static void add_level(struct service_call *q, const struct ai_ruleset *set)
 {
     if (!set)
         return;
+    q->sets[q->level_count] = set;
     q->levels[q->level_count++] = &set->rules;
     if (set->private.kinds)
         q->privates[q->private_count++] = &set->private;
@@ -176,6 +177,28 @@ int ask_identify(struct service_call *q)
 }
 
 /* ---- rules ---- */
+
+/* What a client calls the model may mean another one: then that is what it asks for, as if it had said so. */
+static int apply_aliases(struct service_call *q)
+{
+    const struct ai_alias *found = NULL;
+    struct view raw;
+
+    for (unsigned level = 0; level < q->level_count && !found; level++)
+        for (size_t i = 0; i < q->sets[level]->alias_count && !found; i++)
+            if (view_eq(q->sets[level]->aliases[i].name, q->facts.model))
+                found = &q->sets[level]->aliases[i];
+    if (!found || !q->facts.model_at)
+        return 0;
+    raw = json_raw(&q->doc, q->facts.model_at);
+    q->aliased = buf_make(AI_BODY_MAX);
+    buf_put(&q->aliased, view_first(q->in.body, (size_t)(raw.ptr - q->in.body.ptr)));
+    buf_json(&q->aliased, found->model);
+    buf_put(&q->aliased, view_skip(q->in.body, (size_t)(raw.ptr - q->in.body.ptr) + raw.len));
+    if (q->aliased.failed)
+        return ask_bar(q, 503, "unavailable", VIEW("out of memory"), NULL);
+    return ask_read_body(q, buf_view(&q->aliased));
+}
 
 /* Of a path that we do not know the body may be anything. When it is JSON, a model can be read in it; when it is not, and some model is
  * denied, nobody knows which one it asks for. */
@@ -285,7 +308,9 @@ int ask_admit(struct service_call *q)
         q->user = json_raw(&q->doc, q->facts.user_at);
     if (q->endpoint == AI_MODELS)
         return take(q);
-    r = check_rules(q);
+    r = q->parsed ? apply_aliases(q) : 0;
+    if (r == 0)
+        r = check_rules(q);
     if (r == 0)
         r = take(q);
     if (r == 0)

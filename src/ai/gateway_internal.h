@@ -70,12 +70,13 @@ struct service_call {
     struct view tenant, key_id;
     struct view user;                                /* as the client said it, raw */
     const struct ai_rules *levels[ADMIT_LEVELS_MAX]; /* of key, tenant, route */
+    const struct ai_ruleset *sets[ADMIT_LEVELS_MAX]; /* that they are of */
     const struct ai_private *privates[ADMIT_LEVELS_MAX + 1], *pins[ADMIT_LEVELS_MAX + 1];
     struct rate_subject limits[ADMIT_LEVELS_MAX];
     unsigned level_count, private_count, pin_count, limit_count;
     uint64_t policy_revision;
-    const struct cache_policy *cache; /* of the route: which rungs this answer may be on */
-    struct buf forced, redacted;      /* bodies that stand in for the client's */
+    const struct cache_policy *cache;     /* of the route: which rungs this answer may be on */
+    struct buf aliased, forced, redacted; /* bodies that stand in for the client's */
     struct rate_result rate;
     bool limited;    /* `rate` is filled in */
     unsigned barred; /* candidates that could, and must not */

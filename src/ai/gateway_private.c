@@ -13,12 +13,18 @@ static unsigned find(const struct service_call *q, unsigned kinds)
     return q->parsed ? pii_scan_json(&q->doc, kinds) : kinds;
 }
 
-static int redact(struct service_call *q, unsigned kinds)
+/* Nobody looks into these. */
+static bool has_media(const struct service_call *q)
+{
+    return q->parsed && (q->facts.has_images || q->facts.has_audio || q->facts.has_files);
+}
+
+static int redact(struct service_call *q, unsigned kinds, bool media)
 {
     struct pii_map map;
     int r;
 
-    if (!q->parsed)
+    if (!q->parsed || (media && has_media(q)))
         return ask_bar(q, 403, "private", VIEW("personal data cannot be taken out of a request of this kind"),
                        "private");
     pii_map_init(&map);
@@ -33,6 +39,7 @@ static int redact(struct service_call *q, unsigned kinds)
 int ask_private(struct service_call *q)
 {
     unsigned wanted = 0, found, redacted = 0;
+    bool media = false; /* to be redacted, too */
 
     for (unsigned i = 0; i < q->private_count; i++)
         wanted |= q->privates[i]->kinds;
@@ -40,15 +47,18 @@ int ask_private(struct service_call *q)
     for (unsigned i = 0; i < q->private_count; i++) {
         const struct ai_private *private = q->privates[i];
 
-        if (!(found & private->kinds))
+        if (!(found & private->kinds) && !(private->media && has_media(q)))
             continue;
         switch (private->act) {
         case AI_PRIVATE_ALLOW: break;
         case AI_PRIVATE_PIN: q->pins[q->pin_count++] = private; break;
-        case AI_PRIVATE_REDACT: redacted |= private->kinds; break;
+        case AI_PRIVATE_REDACT:
+            redacted |= private->kinds;
+            media = media || private->media;
+            break;
         case AI_PRIVATE_REFUSE:
             return ask_bar(q, 403, "private", VIEW("prompts with personal data are not allowed here"), "private");
         }
     }
-    return redacted ? redact(q, redacted) : 0;
+    return redacted ? redact(q, redacted, media) : 0;
 }

@@ -38,6 +38,7 @@ static void put_private(struct buf *b, const struct ai_private *private)
     put_number(b, private->kinds);
     put_number(b, private->act);
     put_list(b, &private->region, 1);
+    put_number(b, private->media);
 }
 
 /* 0, which means no rules, only when memory is out: then *ret_failed. */
@@ -77,16 +78,26 @@ static uint64_t revision_of(const struct ai_ruleset *set, bool *ret_failed)
 
 static struct ai_private private_of(const struct site_ai_private *from)
 {
-    return (struct ai_private){ .kinds = from->kinds, .act = (enum ai_private_act)from->act, .region = from->region };
+    return (struct ai_private){
+        .kinds = from->kinds, .act = (enum ai_private_act)from->act, .region = from->region, .media = from->media == 1
+    };
 }
 
-static int compile_lists(struct site *site, const struct site_ai_rules *from, struct ai_rules *to)
+static int compile_lists(struct site *site, const struct site_ai_rules *from, struct ai_ruleset *set)
 {
+    struct ai_rules *to = &set->rules;
     struct ai_forced *forced = zeroed(site, from->force.count, sizeof(*forced));
     struct ai_window *windows = zeroed(site, from->hours.count, sizeof(*windows));
+    struct ai_alias *aliases = zeroed(site, from->models.aliases.count, sizeof(*aliases));
 
-    if (!forced || !windows)
+    if (!forced || !windows || !aliases)
         return -ENOMEM;
+    for (size_t i = 0; i < from->models.aliases.count; i++) {
+        aliases[i].model = from->models.aliases.items[i];
+        aliases[i].name = view_cut(&aliases[i].model, '=');
+    }
+    set->aliases = aliases;
+    set->alias_count = from->models.aliases.count;
     for (size_t i = 0; i < from->force.count; i++) {
         forced[i].json = from->force.items[i];
         forced[i].name = view_cut(&forced[i].json, '=');
@@ -130,7 +141,7 @@ static int compile_rules(struct site *site, const struct site_ai_rules *from, st
     to->private = private_of(&from->private);
     to->limits.requests = from->requests == OPTION_UNSET ? ai->limits.requests : from->requests;
     to->limits.tokens = from->tokens == OPTION_UNSET ? ai->limits.tokens : from->tokens;
-    r = compile_lists(site, from, &to->rules);
+    r = compile_lists(site, from, to);
     to->revision = revision_of(to, &failed);
     return r == 0 && failed ? -ENOMEM : r;
 }

@@ -65,13 +65,14 @@ struct site_ai_private {
     struct option_strings find;
     unsigned act; /* enum ai_private_act */
     struct view region;
+    unsigned media; /* 1: counts as found */
     unsigned kinds; /* filled by site_ai_rules_check() */
 };
 
 struct site_ai_rules {
     struct view name;
     struct {
-        struct option_strings allow, deny;
+        struct option_strings allow, deny, aliases;
     } models;
     uint64_t max_tokens, context, context_bytes;
     bool tools, server_tools, images, audio, files;

@@ -10,6 +10,7 @@
 #define TENANT_LEN_MAX 64u
 
 static const char *const act_names[] = { "allow", "pin", "redact", "refuse", NULL };
+static const char *const media_names[] = { "pass", "found", NULL };
 
 const struct option site_ai_private_table[] = {
     { .name = "do",
@@ -29,6 +30,13 @@ const struct option site_ai_private_table[] = {
       .offset = MEMBER(site_ai_private, region),
       .flags = OPTION_TOKEN,
       .help = "With `pin`: providers of this region may answer, too." },
+    { .name = "media",
+      .type = OPTION_ENUM,
+      .offset = MEMBER(site_ai_private, media),
+      .preset = "pass",
+      .names = media_names,
+      .help =
+          "Images, audio and files, which nobody looks into: `pass`, or treated as if personal data was `found` in them." },
     { .name = NULL },
 };
 
@@ -42,6 +50,11 @@ static const struct option models_table[] = {
       .offset = offsetof(struct site_ai_rules, models.deny) - offsetof(struct site_ai_rules, models),
       .help =
           "Names (`*` allowed, any case) that are never asked for, not through an alias either. Wins over `allow`." },
+    { .name = "aliases",
+      .type = OPTION_STRINGS,
+      .offset = offsetof(struct site_ai_rules, models.aliases) - offsetof(struct site_ai_rules, models),
+      .help =
+          "Names of models that mean others, each as `NAME=MODEL`: `gpt-4=fast`. `allow` and `deny` are about MODEL then." },
     { .name = NULL },
 };
 
@@ -255,6 +268,15 @@ static bool read_offset(struct view text, int *ret)
     return true;
 }
 
+static void check_alias(struct view alias, struct place *place)
+{
+    struct view model = alias, name = view_cut(&model, '=');
+
+    if (name.len == 0 || model.len == 0)
+        conf_complain(place->report, at(place, "models.aliases"), "\"%.*s\" is not NAME=MODEL, as in gpt-4=fast",
+                      VIEW_ARG(view_first(alias, 64)));
+}
+
 static void check_rules(struct site_ai_rules *rules, struct conf_report *report)
 {
     struct ai_window unused;
@@ -263,6 +285,8 @@ static void check_rules(struct site_ai_rules *rules, struct conf_report *report)
     place_begin(&place, report, "ai.rules", rules->name);
     for (size_t i = 0; i < rules->force.count; i++)
         check_forced(rules->force.items[i], &place);
+    for (size_t i = 0; i < rules->models.aliases.count; i++)
+        check_alias(rules->models.aliases.items[i], &place);
     for (size_t i = 0; i < rules->hours.count; i++)
         if (ai_window_parse(rules->hours.items[i], &unused) < 0)
             conf_complain(report, at(&place, "hours"), "\"%.*s\" is no time of the week: write \"Mon-Fri 08:00-18:00\"",

@@ -92,6 +92,7 @@ const RULES = {
     now: { hours: ['00:00-24:00'], utc_offset: '+05:30' },
     eu: { regions: ['eu'] },
     none: { regions: ['antarctica'] },
+    renamed: { models: { aliases: ['gpt-4=fast', 'claude-test-1=gpt-4o-mini', 'good=sneaky'], allow: ['fast', 'gpt-4o-mini'] } },
 };
 const MODELS = { fast: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }, { provider: 'claude', model: 'claude-test-1' }] },
     sneaky: { candidates: [{ provider: 'cloud', model: 'gpt-secret-1' }] } };
@@ -118,6 +119,20 @@ aiFlow('models: what is allowed by name, and denied through an alias too', RULED
     const other = await makeKey(s.node, 'c', { rules: 'models', scopes: 'other' });
     refused(s, await ask(s, other, { at: '/v1/images/generations', body: { model: 'img-secret', prompt: 'x' } }), 403);
     refused(s, await ask(s, other, { at: '/v1/audio/transcriptions', body: 'no JSON' }), 403, { words: /interface/ });
+});
+
+aiFlow('names that mean other models, for some', RULED, async (s) => {
+    const key = await makeKey(s.node, 'a', { rules: 'renamed' });
+    given(s, await ask(s, key, { body: { ...CHAT, model: 'gpt-4' } }));
+    assert.equal(s.cloud.last.json.model, 'gpt-4o-mini');
+    s.hit(await ask(s, key, { body: { ...CHAT, model: 'fast' } }));
+    refused(s, await ask(s, key, { body: { ...CHAT, model: 'good' } }), 403, { words: /model is not allowed/ });
+    const body = JSON.stringify({ ...CHAT, seed: 1, model: 'XX' }).replace('XX', 'claude-\\u0074est-1');
+    given(s, await ask(s, key, { body }));
+    assert.deepEqual(s.cloud.last.json, { ...CHAT, seed: 1, model: 'gpt-4o-mini' });
+    const plain = await makeKey(s.node, 'b');
+    given(s, await ask(s, plain, { body: { ...CHAT, model: 'gpt-4' } }));
+    assert.equal(s.cloud.last.json.model, 'gpt-4');
 });
 
 aiFlow('a limit of the answer is a bound, and said where the request says none', RULED, async (s) => {
@@ -219,7 +234,7 @@ ai:
       utc_offset: "2"
       private: { find: [emial], do: pin }
     loose: { private: { find: [email] }, modles: {} }
-    odd: { private: { do: redact, region: eu } }
+    odd: { private: { do: redact, region: eu }, models: { aliases: [fast] } }
   tenants:
     acme: { rules: strikt }
     "a:b": {}
@@ -230,7 +245,7 @@ routes:
     const said = stdout + stderr;
     assert.equal(code, 2);
     for (const [line, ...words] of [[6, 'Mon-Fri 8-18', 'Mon-Fri 08:00-18:00'], [7, '"temperature"', 'NAME=JSON'], [7, 'model cannot be forced'],
-        [8, '+02:00'], [9, 'emial', 'email'], [10, 'say what to do'], [10, 'modles', 'models'], [11, 'do: pin only'], [13, 'strikt', 'strict'],
+        [8, '+02:00'], [9, 'emial', 'email'], [10, 'say what to do'], [10, 'modles', 'models'], [11, 'do: pin only'], [11, 'NAME=MODEL'], [13, 'strikt', 'strict'],
         [14, 'tenant'], [16, 'losse', 'loose'], [16, 'nothing', 'iban']]) {
         const found = said.split('\n').find((one) => one.includes(`:${line}:`) && words.every((word) => one.includes(word)));
         assert.ok(found, `${line}: ${words}\n${said}`);

@@ -53,6 +53,19 @@ aiFlow('pin to a region: its providers may see it', { ...NODE, route: { private:
     assert.equal(s.wall(given(s, await ask(s, null, { body: says(CARD) }))).provider, 'cloud'); // nobody looks for cards
 });
 
+aiFlow('pictures, which nobody looks into, pass or count as found', { ...NODE, node: false }, async (s) => {
+    const picture = says([{ type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } }]);
+    const start = async (options) => { s.node = await s.startNode({ config: s.config({ route: { private: options } }) }); };
+    await start({ do: 'refuse' });
+    assert.equal(s.wall(given(s, await ask(s, null, { body: picture }))).provider, 'cloud');
+    await start({ do: 'refuse', media: 'found' });
+    refused(s, await ask(s, null, { body: picture }), 403);
+    await start({ do: 'redact', media: 'found' });
+    refused(s, await ask(s, null, { body: picture }), 403, { words: /cannot be taken out/ });
+    await start({ do: 'pin', media: 'found' });
+    assert.equal(s.wall(given(s, await ask(s, null, { body: picture }))).provider, 'local');
+});
+
 aiFlow('redact: placeholders go out, and prompts that differ in them alone share an answer', {
     ...NODE, route: { private: { find: ['email', 'card'], do: 'redact' } },
 }, async (s) => {
