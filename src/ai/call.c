@@ -496,18 +496,14 @@ static const struct exchange_timing *call_timing(const struct source *source)
     return &call_of(source)->timing;
 }
 
-/* What a hit will want to say about where the answer came from and what it cost. */
+/* What a stream used is known at its end; of a whole answer its head says it. */
 static bool call_sound(struct source *source, struct buf *fields)
 {
     struct call *call = call_of(source);
-    const struct ai_usage *usage = &call->watch.usage;
 
-    if (!call->sound)
-        return false;
-    buf_printf(fields, "Doorstep-AI-Usage: %llu %llu %llu %llu %llu %d\r\n", (unsigned long long)usage->input,
-               (unsigned long long)usage->cached, (unsigned long long)usage->cache_write,
-               (unsigned long long)usage->output, (unsigned long long)usage->reasoning, usage->known);
-    return true;
+    if (call->sound && call->head.body != BODY_LENGTH)
+        call_put_usage(call, fields);
+    return call->sound;
 }
 
 static void call_close(struct source *source)

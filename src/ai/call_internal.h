@@ -68,6 +68,10 @@ struct call {
 bool call_write_request(struct call *call);
 /* The head that the fill sees. `from`: the provider's, for its rate limits and id; NULL: none. */
 bool call_write_head(struct call *call, int status, struct view content_type, const struct http_response *from);
+/* All of the answer is in `out` when its head is published with this status. */
+bool call_is_whole(const struct call *call, int status);
+/* The field with what the answer used, for its stored head. */
+void call_put_usage(const struct call *call, struct buf *b);
 
 /* call_answer.c */
 /* What has come of a stream: events are watched, translated and put into `out`. */

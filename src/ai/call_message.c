@@ -3,6 +3,7 @@
 
 #include "base/heap.h"
 
+#define PROVIDER_FIELDS_MAX (CALL_FIELDS_MAX - 8)
 #define HEAD_ROOM ((size_t)1024) /* what heads usually take */
 
 static void put_credential(struct buf *b, const struct call *call)
@@ -54,13 +55,42 @@ bool call_write_request(struct call *call)
     return true;
 }
 
-static bool is_passed_on(const struct field *field)
+/* What is passed through unread is described by its provider. */
+static bool describes(const struct field *field)
 {
+    static const struct view names[] = { { "Content-Encoding", 16 },
+                                         { "Content-Disposition", 19 },
+                                         { "Content-Language", 16 } };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (view_eq_icase(field->name, names[i]))
+            return true;
+    return false;
+}
+
+static bool is_passed_on(const struct call *call, const struct field *field)
+{
+    if (call->mode == CALL_RAW && describes(field))
+        return true;
     return view_starts_with_icase(field->name, VIEW("x-ratelimit-")) ||
            view_starts_with_icase(field->name, VIEW("anthropic-ratelimit-")) ||
            view_eq_icase(field->name, VIEW("openai-processing-ms")) ||
            view_eq_icase(field->name, VIEW("openai-organization")) || field->id == FIELD_RETRY_AFTER ||
            view_eq_icase(field->name, VIEW("x-should-retry"));
+}
+
+/* What a hit will want to say about what the answer cost. */
+void call_put_usage(const struct call *call, struct buf *b)
+{
+    const struct ai_usage *usage = &call->watch.usage;
+    const uint64_t parts[] = { usage->input, usage->cached, usage->cache_write, usage->output, usage->reasoning };
+
+    buf_lit(b, "Doorstep-AI-Usage: ");
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        buf_u64(b, parts[i]);
+        buf_char(b, ' ');
+    }
+    buf_put(b, usage->known ? VIEW("1\r\n") : VIEW("0\r\n"));
 }
 
 static void put_field(struct buf *b, struct view name, struct view value)
@@ -71,14 +101,38 @@ static void put_field(struct buf *b, struct view name, struct view value)
     buf_lit(b, "\r\n");
 }
 
+/* As many as there is room for: none of them is worth an answer. */
+static void put_provider_fields(struct buf *b, const struct call *call, const struct fields *fields)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < fields->count && count < PROVIDER_FIELDS_MAX; i++) {
+        const struct field *field = &fields->list[i];
+
+        if (!is_passed_on(call, field) || field->id == FIELD_RETRY_AFTER ||
+            b->len + field->name.len + field->value.len > CALL_HEAD_MAX / 2)
+            continue;
+        put_field(b, field->name, field->value);
+        count++;
+    }
+}
+
+/* Only streams, and what is passed through unread, are still to come when their head is known. */
+bool call_is_whole(const struct call *call, int status)
+{
+    return call->mode != CALL_RAW && (call->mode == CALL_PLAIN || status != 200);
+}
+
 bool call_write_head(struct call *call, int status, struct view content_type, const struct http_response *from)
 {
     struct http1_limits limits = { .head_max = CALL_HEAD_MAX };
     struct buf *b = &call->head_bytes;
+    bool whole = call_is_whole(call, status);
     enum http1_error error;
     size_t scanned = 0;
 
     b->len = 0;
+    (void)buf_room(b, HEAD_ROOM);
     buf_lit(b, "HTTP/1.1 ");
     buf_u64(b, (uint64_t)status);
     buf_lit(b, " -\r\n");
@@ -92,18 +146,20 @@ bool call_write_head(struct call *call, int status, struct view content_type, co
     } else {
         buf_lit(b, "Cache-Control: no-store\r\n");
     }
-    for (size_t i = 0; from && i < from->fields.count; i++)
-        if (is_passed_on(&from->fields.list[i]) && from->fields.list[i].id != FIELD_RETRY_AFTER)
-            put_field(b, from->fields.list[i].name, from->fields.list[i].value);
+    if (from)
+        put_provider_fields(b, call, &from->fields);
     if (status == 429 || status == 503) {
         buf_lit(b, "Retry-After: ");
         buf_u64(b, MIN(MAX(call->retry_after_s, (uint64_t)1), (uint64_t)AI_RETRY_AFTER_MAX_S));
         buf_lit(b, "\r\n");
     }
+    if (whole && status == 200)
+        call_put_usage(call, b);
     buf_lit(b, "\r\n");
     fields_init(&call->head.fields, call->fields, CALL_FIELDS_MAX);
     if (b->failed || http1_parse_response(buf_view(b), &limits, &scanned, METHOD_GET, &call->head, &error) < 0)
         return false;
-    call->head.body = BODY_EOF;
+    call->head.body = whole ? BODY_LENGTH : BODY_EOF;
+    call->head.content_length = whole ? call->out.len : 0;
     return true;
 }

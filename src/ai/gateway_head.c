@@ -140,6 +140,9 @@ static bool is_for_client(const struct service_call *q, struct view name)
 {
     if (view_eq_icase(name, VIEW("retry-after")))
         return true;
+    /* What is passed through unread is described by its provider; the type has a place of its own. */
+    if (!q->parsed && view_starts_with_icase(name, VIEW("content-")))
+        return !view_eq_icase(name, VIEW("content-type"));
     if (q->dialect == AI_ANTHROPIC)
         return !q->limited && view_starts_with_icase(name, VIEW("anthropic-ratelimit-"));
     return view_starts_with_icase(name, VIEW("openai-")) ||
