@@ -62,11 +62,19 @@ void ask_use_hit(struct service_call *q)
     ask_use_object(q);
 }
 
+/* The answer is this one's, though others were tried since. */
+static void name_candidate(struct service_call *q, struct ai_candidate *candidate)
+{
+    q->candidate = candidate;
+    q->model = candidate->model.len ? candidate->model : q->plain_model;
+}
+
 /* Nobody could answer: what is stored and too old may be better than nothing; else the last one's own words. */
 static enum go nobody(struct service_call *q)
 {
     if (q->stale) {
         leave_fill(q);
+        name_candidate(q, q->stale_of);
         q->object = q->stale;
         q->object_held = true;
         q->stale = NULL;
@@ -75,13 +83,18 @@ static enum go nobody(struct service_call *q)
         return GO_ON;
     }
     if (q->failed) {
+        name_candidate(q, q->failed_of);
         q->object = q->failed;
         q->object_held = true;
         q->failed = NULL;
         ask_use_object(q);
         return GO_ON;
     }
-    if (q->candidate_count == 0)
+    if (q->cc.flags & CC_ONLY_IF_CACHED)
+        ask_refuse(q, 504, NULL, VIEW("the answer is not stored, and only-if-cached asks for no other"), "not_cached");
+    else if (q->cut_short)
+        ask_refuse(q, 502, NULL, VIEW("the provider's answer was cut short or is not sound"), NULL);
+    else if (q->candidate_count == 0)
         ask_refuse(
             q, q->parsed ? 404 : 503, NULL,
             q->parsed
@@ -209,6 +222,8 @@ static enum go step_reserve(struct service_call *q)
 
     if (!q->looked_up_us)
         q->looked_up_us = clock_mono_us() - q->in.started_us;
+    if (q->cc.flags & CC_ONLY_IF_CACHED)
+        return next_candidate(q);
     if (ask_join(q) == 0) {
         q->since_us = span_clock(q);
         q->step = ASK_WAIT;
@@ -238,6 +253,10 @@ static enum go step_fill(struct service_call *q)
     } else if (r == -EALREADY || r == -ESTALE) {
         q->no_lookup = q->no_lookup || ++q->restarts > 4;
         q->step = ASK_CANDIDATE;
+    } else if (r == -ENOTSUP) {
+        if (q->gateway->options.money.budgets)
+            budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
+        return next_candidate(q);
     } else if (q->step != ASK_ANSWER) {
         ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
     }
@@ -269,6 +288,7 @@ static enum go step_wait(struct service_call *q)
                 return GO_WAIT; /* an error's body is short, and worth having whole */
             object_unref(q->failed);
             q->failed = object_ref(look.object);
+            q->failed_of = q->candidate;
         }
         leave_fill(q);
         return next_candidate(q);
@@ -281,6 +301,17 @@ static enum go step_wait(struct service_call *q)
 
 /* ---- the service ---- */
 
+/* The client has seen nothing of the answer that broke. */
+static enum go start_over(struct service_call *q)
+{
+    buf_free(&q->gathered);
+    q->cursor = (struct object_cursor){ 0 };
+    q->stored = false;
+    q->cut_short = true;
+    leave_fill(q);
+    return next_candidate(q);
+}
+
 static enum go step_answer(struct service_call *q)
 {
     int r;
@@ -290,6 +321,8 @@ static enum go step_answer(struct service_call *q)
     r = ask_convert(q);
     if (r == -EAGAIN)
         return GO_WAIT;
+    if (r == -EIO && q->reader)
+        return start_over(q);
     if (r < 0)
         ask_refuse(q, 502, NULL, VIEW("the provider's answer was cut short"), NULL);
     return GO_WAIT;

@@ -146,9 +146,12 @@ int ask_convert(struct service_call *q)
     r = q->streams ? ai_answer_stream(q->endpoint, buf_view(whole), q->facts.include_usage, &q->out)
                    : ai_answer_assemble(q->endpoint, buf_view(whole), &q->out);
     buf_free(whole);
+    if (r < 0)
+        buf_free(&q->out);
+    if (r < 0 && r != -ENOMEM && q->reader)
+        return -EIO;
     q->form = ASK_TEXT;
     if (r < 0) {
-        buf_free(&q->out);
         ask_refuse(q, r == -ENOMEM ? 503 : 502, NULL,
                    r == -ENOMEM ? VIEW("out of memory") : VIEW("the provider's answer was cut short or is not sound"),
                    NULL);

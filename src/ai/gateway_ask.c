@@ -211,7 +211,7 @@ static struct view path_for(struct service_call *q, enum ai_endpoint provider, s
     return text_view(&out);
 }
 
-/* 0; -EINVAL with the answer settled; -ENOMEM. */
+/* 0; -EINVAL with the answer settled; -ENOTSUP: this candidate's dialect cannot say it, another's may; -ENOMEM. */
 static int prepare(struct service_call *q, struct flight *flight)
 {
     struct ai_call_request *request = &flight->request;
@@ -224,6 +224,8 @@ static int prepare(struct service_call *q, struct flight *flight)
     if (!ask_endpoint(q, q->candidate->provider, &provider))
         return -EINVAL;
     r = ask_body(q, provider, &request->body, &reason);
+    if (r == -EINVAL && q->at + 1 < q->candidate_count)
+        return -ENOTSUP;
     if (r == -EINVAL)
         ask_refuse(q, 400, NULL, text_view(&reason), NULL);
     if (r < 0)
@@ -306,8 +308,6 @@ static bool keeps(const struct service_call *q)
 
 int ask_fill(struct service_call *q)
 {
-    const struct memory_entry *entry = memory_find(q->gateway->options.fill->memory, &q->key);
-    struct memory_variants variants = entry ? memory_variants(entry) : (struct memory_variants){ 0 };
     struct fill_request request = {
         .context = q->gateway->options.fill,
         .keep = q->config->keep,
@@ -317,7 +317,7 @@ int ask_fill(struct service_call *q)
         .scheme = VIEW("http"),
         .key = q->key,
         .url = q->url,
-        .newest_seen = variants.count ? memory_variant(variants, 0) : NULL,
+        .newest_seen = q->newest_seen, /* what came since then is looked at first */
         .shared = keeps(q) && !q->no_lookup,
     };
     struct flight *flight;

@@ -100,6 +100,9 @@ struct service_call {
     enum rung rung;
     uint32_t disk_us, shared_us;
     struct object *failed; /* the last candidate's error; a reference */
+    struct ai_candidate *failed_of, *stale_of;
+    const struct object *newest_seen; /* under q->key, when it was looked up; compared, never followed */
+    bool cut_short;                   /* an answer that had to be whole before it could be converted, and was not */
     bool timed_out;
     unsigned restarts;
     struct object *stale; /* an answer that is too old, in case nothing better comes; a reference */
@@ -205,7 +208,8 @@ bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
 int ask_reserve(struct service_call *q);
 /* Joins a fill under way for the key: 0 or -ENOENT. */
 int ask_join(struct service_call *q);
-/* Starts one: 0; -EALREADY, -ESTALE as fill_start(); -EINVAL with the answer settled; -ENOMEM. */
+/* Starts one: 0; -EALREADY, -ESTALE as fill_start(); -EINVAL with the answer settled; -ENOTSUP: the next candidate may;
+ * -ENOMEM. */
 int ask_fill(struct service_call *q);
 
 /* gateway_body.c: 0 and the body; -EINVAL with the reason; -ENOMEM. */

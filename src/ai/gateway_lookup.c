@@ -97,10 +97,12 @@ static bool judge(struct service_call *q, struct object *object, enum rung rung)
     ttl = MIN(object->times.lifetime_ms, (int64_t)q->ttl_ms) - age;
     if (ttl <= 0 || atomic_load_explicit(&object->soft_purged, memory_order_relaxed) ||
         (q->max_age_ms >= 0 && age > q->max_age_ms) || marks_in_doubt(q->gateway->options.fill->marks)) {
-        if (age < (int64_t)q->route->stale_ms && !q->stale && q->step != ASK_SEMANTIC)
+        if (age < (int64_t)q->route->stale_ms && !q->stale && q->step != ASK_SEMANTIC) {
             q->stale = object;
-        else
+            q->stale_of = q->candidate;
+        } else {
             object_unref(object);
+        }
         return false;
     }
     q->object = object;
@@ -113,19 +115,22 @@ bool ask_find(struct service_call *q)
 {
     const struct memory_entry *entry = memory_find(q->gateway->options.fill->memory, &q->key);
     struct memory_variants variants = entry ? memory_variants(entry) : (struct memory_variants){ 0 };
-    struct object *object = variants.count ? memory_variant(variants, 0) : NULL;
+    struct object *object = variants.count ? memory_variant(variants, 0) : NULL, *raised = q->raised.object;
+    bool found = false;
 
+    if (q->step != ASK_SEMANTIC)
+        q->newest_seen = object;
+    q->raised.object = NULL;
     if (object && object_try_ref(object)) {
         memory_touch(object);
-        if (judge(q, object, q->raised.object ? q->raised.rung : RUNG_MEMORY))
-            return true;
+        found = judge(q, object, raised ? q->raised.rung : RUNG_MEMORY);
     }
-    if (q->raised.object) {
-        object = q->raised.object;
-        q->raised.object = NULL;
-        return judge(q, object, q->raised.rung);
-    }
-    return false;
+    if (!raised)
+        return found;
+    if (!found)
+        return judge(q, raised, q->raised.rung);
+    object_unref(raised);
+    return true;
 }
 
 bool ask_peek_usage(struct service_call *q, struct ai_usage *ret)
