@@ -4,6 +4,8 @@
 
 #include "ai/policy.h"
 #include "cache/fill.h"
+#include "upstream/budget.h"
+#include "upstream/latency.h"
 
 #include <stdatomic.h>
 
@@ -45,6 +47,7 @@ struct ai_candidate {
     _Atomic uint32_t in_flight;
     _Atomic uint32_t first_content_us; /* smoothed */
     _Atomic uint64_t measured_ms;      /* monotonic: when that was last learned, or is being learned */
+    struct latency latency[2];         /* of first contents: of whole answers, of streams */
 };
 
 enum ai_order { AI_LISTED, AI_WEIGHTED };
@@ -54,9 +57,12 @@ struct ai_model {
     enum ai_order order;
     struct ai_candidate *candidates;
     unsigned candidate_count;
-    bool escalates;     /* prompts that seem hard are not for `device` first */
-    float threshold;    /* of ai/classify.h, from which on they do */
-    unsigned languages; /* its bits of what `device` knows; 0: any */
+    bool escalates;          /* prompts that seem hard are not for `device` first */
+    float threshold;         /* of ai/classify.h, from which on they do */
+    unsigned languages;      /* its bits of what `device` knows; 0: any */
+    bool hedges;             /* when the first content is late, the next candidate is asked as well */
+    uint32_t hedge_after_ms; /* late is later than this; 0: than 95 % of the candidate's */
+    struct budget hedge_budget;
 };
 
 enum ai_semantic { AI_SEMANTIC_OFF, AI_SEMANTIC_CANONICAL, AI_SEMANTIC_EMBEDDING };

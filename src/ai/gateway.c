@@ -250,6 +250,7 @@ static enum go step_fill(struct service_call *q)
 
     if (r == 0) {
         q->step = ASK_WAIT;
+        ask_hedge_arm(q);
     } else if (r == -EALREADY || r == -ESTALE) {
         q->no_lookup = q->no_lookup || ++q->restarts > 4;
         q->step = ASK_CANDIDATE;
@@ -263,24 +264,18 @@ static enum go step_fill(struct service_call *q)
     return GO_ON;
 }
 
-/* Is another candidate worth asking after this? */
-static bool has_failed(const struct fill_view *look)
-{
-    if (look->outcome == FILL_ERROR)
-        return true;
-    return look->object && (look->status == 429 || look->status >= 500);
-}
-
 static enum go step_wait(struct service_call *q)
 {
     struct fill_view look;
 
+    if (ask_hedge(q))
+        return GO_ON;
     fill_look(q->reader, &look);
     if (look.outcome == FILL_UNDECIDED)
         return GO_WAIT;
     if (q->since_us)
-        add_span(q, AI_SPAN_COLLAPSED, !has_failed(&look));
-    if (has_failed(&look)) {
+        add_span(q, AI_SPAN_COLLAPSED, !ask_has_failed(&look));
+    if (ask_has_failed(&look)) {
         if (look.outcome == FILL_ERROR)
             q->timed_out = fill_error(q->reader) == EXCHANGE_RESPONSE_TIMEOUT;
         if (look.object) {
@@ -291,8 +286,13 @@ static enum go step_wait(struct service_call *q)
             q->failed_of = q->candidate;
         }
         leave_fill(q);
+        if (ask_hedge_take_over(q))
+            return GO_ON;
+        timer_clear(&q->timer);
         return next_candidate(q);
     }
+    timer_clear(&q->timer);
+    ask_hedge_end(q);
     q->object = look.object;
     q->stored = look.outcome == FILL_STORING && !look.doomed;
     ask_use_object(q);
@@ -484,6 +484,7 @@ static void gateway_close(struct service_call *q)
     if (!q->object_held)
         q->object = NULL;
     fill_leave(q->reader);
+    fill_leave(q->rival.reader);
     account_unref(q->account);
     object_unref(q->object);
     object_unref(q->raised.object);

@@ -95,8 +95,10 @@ static void landed(void *arg, const struct ai_call_report *report)
     struct flight *flight = arg;
 
     atomic_fetch_sub_explicit(&flight->candidate->in_flight, 1, memory_order_relaxed);
-    if (report->first_us)
+    if (report->first_us) {
         note_latency(flight->candidate, report->first_us);
+        latency_note(&flight->candidate->latency[flight->request.stream], report->first_us);
+    }
     ai_spans_call(flight->account->spans, flight->span, flight->candidate, flight->model, flight->request.provider,
                   flight->request.stream, report);
     flight->account->more.streamed = flight->request.stream;

@@ -137,10 +137,13 @@ static void arrange(struct service_call *q, bool hard)
         q->candidates[i] = ordered[i];
 }
 
-static void choose_of(struct choice *c, const struct ai_model *model)
+static void choose_of(struct choice *c, struct ai_model *model)
 {
     unsigned first = model->order == AI_WEIGHTED ? draw(model) : 0;
 
+    c->q->alias = model;
+    if (model->hedges)
+        budget_deposit(&model->hedge_budget);
     if (first < model->candidate_count)
         put(c, &model->candidates[first]);
     for (unsigned k = 0; k < model->candidate_count; k++)
@@ -150,7 +153,7 @@ static void choose_of(struct choice *c, const struct ai_model *model)
         arrange(c->q, model->escalates && c->q->parsed && c->rung == ANY_RUNG && is_hard(c->q, model));
 }
 
-static const struct ai_model *find_model(const struct service_call *q)
+static struct ai_model *find_model(const struct service_call *q)
 {
     for (unsigned i = 0; i < q->config->model_count; i++)
         if (view_eq(q->config->models[i].name, q->facts.model))
@@ -196,7 +199,7 @@ static bool read_rung(struct choice *c)
 void ask_choose_candidates(struct service_call *q)
 {
     struct choice c = { .q = q, .rung = ANY_RUNG };
-    const struct ai_model *model;
+    struct ai_model *model;
 
     if (!read_rung(&c))
         return;

@@ -95,6 +95,8 @@ static void put_source(struct service_call *q, struct text *t)
                     q->match.level == SEMANTIC_CANONICAL ? "canonical" : "embedding");
     if (q->is_stale)
         text_lit(t, "; stale");
+    if (q->hedged)
+        text_lit(t, "; hedged");
     text_lit(t, "\r\n");
 }
 

@@ -1,6 +1,6 @@
 /* One request at the gateway, as its own files see it: gateway.c (the service and the steps), gateway_read.c (what the request is and
  * whether it may), gateway_models.c (the list of models), gateway_lookup.c (the rungs), gateway_choose.c (candidates), gateway_ask.c (calls), gateway_body.c (the body for a provider),
- * gateway_answer.c (what the client gets), gateway_head.c (its fields). */
+ * gateway_hedge.c (two at once), gateway_answer.c (what the client gets), gateway_head.c (its fields). */
 #pragma once
 
 #include "ai/facts.h"
@@ -48,6 +48,16 @@ enum ask_form {
     ASK_CONVERT /* once complete, in the other form: stream to plain or back */
 };
 
+/* Another candidate's call that is under way as well: gateway_hedge.c. */
+struct ask_rival {
+    struct fill_reader *reader; /* NULL: none is */
+    struct ai_candidate *candidate;
+    struct view model;
+    struct key key;
+    const struct object *newest_seen;
+    bool collapsed;
+};
+
 struct service_call {
     struct ai_gateway *gateway;
     const struct ai_route *route;
@@ -85,6 +95,7 @@ struct service_call {
     uint64_t ttl_ms;
     int64_t max_age_ms; /* the client's; -1: any */
 
+    struct ai_model *alias; /* that the candidates are of; NULL: the model was named directly */
     struct ai_candidate *candidates[AI_CANDIDATES_MAX];
     unsigned candidate_count, at;
     struct ai_candidate *candidate; /* being tried, or whose answer it is */
@@ -121,6 +132,8 @@ struct service_call {
     struct reservation reservation;
     uint64_t reserve_until_ms;
     struct fill_reader *reader;
+    struct ask_rival rival;
+    bool hedged; /* a second candidate was asked before the first had failed */
     bool collapsed, hit, is_stale, stored;
 
     struct object *object; /* what is answered with: a reference, or the reader's fill's */
@@ -211,6 +224,19 @@ int ask_join(struct service_call *q);
 /* Starts one: 0; -EALREADY, -ESTALE as fill_start(); -EINVAL with the answer settled; -ENOTSUP: the next candidate may;
  * -ENOMEM. */
 int ask_fill(struct service_call *q);
+
+/* gateway_hedge.c */
+/* Is another candidate worth asking after this? */
+bool ask_has_failed(const struct fill_view *look);
+/* A call was started: when is it late? */
+void ask_hedge_arm(struct service_call *q);
+/* While waiting: asks the next candidate as well when it is late, and puts whoever has content first in q->reader. True: what was asked for
+ * was found under the other's key, and is the answer. */
+bool ask_hedge(struct service_call *q);
+/* The call in q->reader failed and was left. True: there is another under way, now in its place. */
+bool ask_hedge_take_over(struct service_call *q);
+/* The rival is not needed any more. */
+void ask_hedge_end(struct service_call *q);
 
 /* gateway_body.c: 0 and the body; -EINVAL with the reason; -ENOMEM. */
 int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret, struct text *reason);

@@ -1,6 +1,8 @@
 /* Providers, models and routes of the AI gateway out of what the file says. */
 #include "main/compile_ai.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -116,6 +118,9 @@ static int compile_model(struct site *site, const struct site_ai_model *from, st
     to->escalates = from->escalate.threshold > 0;
     to->threshold = (float)from->escalate.threshold;
     to->languages = from->escalate.known;
+    to->hedges = from->hedge.enabled;
+    to->hedge_after_ms = (uint32_t)from->hedge.after;
+    budget_init(&to->hedge_budget, (uint32_t)from->hedge.percent, 0, clock_mono_ms());
     to->candidates = zeroed(site, from->candidates.count, sizeof(*to->candidates));
     if (!to->candidates)
         return -ENOMEM;

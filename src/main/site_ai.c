@@ -183,6 +183,30 @@ static const struct option escalate_table[] = {
     { .name = NULL },
 };
 
+static const struct option model_hedge_table[] = {
+    { .name = "enabled",
+      .type = OPTION_BOOL,
+      .offset = MEMBER(site_ai_model, hedge.enabled),
+      .preset = "false",
+      .help =
+          "Whether the next candidate is asked as well when the first content is late. Whoever has content first answers; the other "
+          "call ends, and what came of it is paid for." },
+    { .name = "after",
+      .type = OPTION_DURATION,
+      .offset = MEMBER(site_ai_model, hedge.after),
+      .preset = "0s",
+      .max = HOURS(1),
+      .help = "What is late; 0: what takes longer than 95 % of the candidate's answers." },
+    { .name = "percent",
+      .type = OPTION_INT,
+      .offset = MEMBER(site_ai_model, hedge.percent),
+      .preset = "5",
+      .min = 1,
+      .max = 100,
+      .help = "Second calls allowed per hundred requests." },
+    { .name = NULL },
+};
+
 static const struct option model_table[] = {
     { .name = "candidates",
       .type = OPTION_LIST,
@@ -201,6 +225,10 @@ static const struct option model_table[] = {
       .type = OPTION_STRUCT,
       .table = escalate_table,
       .help = "Which prompts are too hard for the models on this machine, by rules of thumb." },
+    { .name = "hedge",
+      .type = OPTION_STRUCT,
+      .table = model_hedge_table,
+      .help = "Second calls against slow answers." },
     { .name = NULL },
 };
 

@@ -40,6 +40,10 @@ struct site_ai_model {
         struct option_strings languages;
         unsigned known; /* bits, filled by site_ai_check() */
     } escalate;
+    struct {
+        bool enabled;
+        uint64_t after, percent;
+    } hedge;
 };
 
 struct site_ai_budget {

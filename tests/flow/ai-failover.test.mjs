@@ -1,6 +1,9 @@
 /** Around what fails: other keys, other candidates, the dialect's error when nothing is left, and never two providers in one answer. */
 import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
 import { aiFlow, CHAT, gate } from './harness/ai.mjs';
+import { scratch } from './harness/flow.mjs';
 import { freePort, until } from './harness/server.mjs';
 
 const user = (content) => ({ messages: [{ role: 'user', content }] });
@@ -226,4 +229,110 @@ aiFlow('a client that leaves ends the call, and its answer is nobody else\'s', b
     assert.equal(await s.first.last.gone, true);
     door.open();
     await answersFrom(s, 'first');
+});
+
+/* ---- two at once ---- */
+
+const hedged = (hedge, more = {}) => ({ ...both, models: { fast: { ...FAST.models.fast, hedge: { enabled: true, ...hedge } } }, ...more });
+
+aiFlow('hedging: who is late has a rival, and the first to have content answers', hedged({ after: '20ms', percent: 100 }), async (s) => {
+    for (const stream of [false, true]) {
+        const door = gate();
+        s.first.next({ wait: door.held });
+        const answer = await ask(s, { ...user(`late ${stream}`), stream });
+        assert.equal(answer.status, 200, answer.text);
+        assert.match(answer.said, /of second/);
+        assert.equal(s.wall(answer).provider, 'second');
+        assert.equal(s.wall(answer).model, 'model-b');
+        assert.match(answer.header('doorstep-ai'), /; hedged/);
+        assert.equal(await s.first.last.gone, true, 'the late one was left');
+        door.open();
+        // It is stored as what the second said, and as nothing else.
+        assert.match((await ask(s, { ...user(`late ${stream}`), stream })).said, /of first/);
+    }
+});
+
+aiFlow('hedging: who answers in time has none', hedged({ after: '5s', percent: 100 }), async (s) => {
+    await answersFrom(s, 'first');
+    assert.equal(s.second.count, 0);
+});
+
+aiFlow('hedging: a rival that fails is forgotten, and one that is slower is left', hedged({ after: '20ms', percent: 100 }), async (s) => {
+    for (const script of [{ error: 'server' }, { error: 'bad_request' }, { cut: 'connect' }]) {
+        const door = gate();
+        s.second.reset();
+        s.first.next({ wait: door.held });
+        s.second.next(script);
+        const asking = ask(s, user(JSON.stringify(script)));
+        if (script.error === 'bad_request') {
+            assert.equal((await asking).status, 400); // the request is wrong: the first to say so is believed
+        } else {
+            await s.second.arrived(1);
+            door.open();
+            assert.match((await asking).said, /of first/);
+        }
+        door.open();
+    }
+    const [one, two] = [gate(), gate()];
+    s.second.reset();
+    s.first.next({ wait: one.held });
+    s.second.next({ wait: two.held });
+    const asking = ask(s, user('slower'));
+    await s.second.arrived(1);
+    one.open();
+    assert.match((await asking).said, /of first/);
+    assert.equal(await s.second.last.gone, true);
+    two.open();
+});
+
+aiFlow('hedging: the first fails while its rival is under way, then both', hedged({ after: '20ms', percent: 100 }), async (s) => {
+    for (const error of [undefined, 'server']) {
+        const [one, two] = [gate(), gate()];
+        s.first.reset();
+        s.second.reset();
+        s.first.next({ wait: one.held, error: 'server' });
+        s.second.next({ wait: two.held, error });
+        const asking = ask(s, user(`both ${error}`));
+        await s.second.arrived(1);
+        one.open();
+        two.open();
+        const answer = await asking;
+        if (error) {
+            s.second.always({});
+            assert.ok(answer.status === 200 || answer.status >= 500, 'its retry, or the failure');
+        } else {
+            assert.match(answer.said, /of second/);
+        }
+        assert.equal(s.first.count, 1);
+    }
+});
+
+aiFlow('hedging is for a few: percent of the requests', hedged({ after: '20ms', percent: 50 }), async (s) => {
+    const doors = [];
+    s.first.always(() => {
+        doors.push(gate());
+        return { wait: doors.at(-1).held };
+    });
+    const asking = ask(s, user('half of a second call'));
+    await s.first.arrived(1);
+    setTimeout(() => doors[0].open(), 150);
+    assert.match((await asking).said, /of first/);
+    assert.equal(s.second.count, 0);
+    assert.match((await ask(s, user('the other half'))).said, /of second/);
+    doors.forEach((door) => door.open());
+});
+
+aiFlow('hedging: one row in the ledger, with both calls', hedged({ after: '20ms', percent: 100 }, { node: false }), async (s) => {
+    const folder = scratch();
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    s.node = await s.startNode({ config: s.config({ config: { state: { path: path.join(folder, 'state.db') } } }) });
+    const door = gate();
+    s.first.next({ wait: door.held });
+    assert.match((await ask(s)).said, /of second/);
+    door.open();
+    const rows = await until(async () => {
+        const page = (await s.node.admin('/ai/ledger')).body.toString().trim().split('\n').filter(Boolean).map((line) => JSON.parse(line));
+        return page.length && page;
+    }, 'a row');
+    assert.deepEqual(rows.map((row) => [row.provider, row.model, row.status, row.attempts]), [['second', 'model-b', 200, 2]]);
 });
