@@ -1,6 +1,7 @@
 /* Advice for `doorstep check`: looks at files, changes nothing. */
 #include "main/advice.h"
 
+#include "ai/config.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -70,6 +71,34 @@ static void say_token(const struct site_upstream *u, FILE *out)
     }
 }
 
+static bool is_public(const struct site *site)
+{
+    for (size_t i = 0; i < site->listen.count; i++)
+        if (site->listen.items[i].path.len == 0 &&
+            (site->listen.items[i].host.len == 0 || !is_this_machine(site->listen.items[i].host)))
+            return true;
+    return false;
+}
+
+static void say_ai(const struct site *site, FILE *out)
+{
+    bool present = false, embeds = false;
+
+    for (size_t i = 0; i < site->routes.count; i++) {
+        const struct site_ai_route *ai = &site->routes.items[i].ai;
+
+        present = present || ai->present;
+        embeds = embeds || (ai->present && ai->semantic == AI_SEMANTIC_EMBEDDING);
+    }
+    if (embeds && site->disk.path.len)
+        fprintf(out, "  disk %s/semantic.index: prompts are stored in clear, with disk.key too\n", site->disk.path.ptr);
+    if (present && site->ai.auth == 0 && is_public(site))
+        fprintf(out, "  ai.auth is none: whoever reaches the node may ask, on your account\n");
+    if (present && site->state.path.len == 0 && site->disk.path.len == 0)
+        fprintf(out,
+                "  state: none is kept; keys and the ledger of the AI gateway end with the node. Set state.path\n");
+}
+
 unsigned advice_print(const struct site *site, FILE *out)
 {
     unsigned mistakes = check_file(site->disk.key_file, "disk.key_file", out);
@@ -84,5 +113,6 @@ unsigned advice_print(const struct site *site, FILE *out)
     say_disk(site, out);
     say_state(site, out);
     say_shared(site, out);
+    say_ai(site, out);
     return mistakes;
 }

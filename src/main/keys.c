@@ -22,7 +22,7 @@ static const char help[] =
     "  --name NAME         whose key it is, for people\n"
     "  --tenant T          whose answers it shares in caches, budgets and limits (default: default)\n"
     "  --expires TIME      for how long it counts: 90s, 12h, 30d, 8w, 1y (default: forever)\n"
-    "  --scopes A,B        what it may do: inference, embeddings, models, admin (default: the first three)\n"
+    "  --scopes A,B        what it may do: inference, embeddings, models, other (default: the first three)\n"
     "  --rules R           configured rules that hold for it\n";
 
 enum verb { VERB_NONE, VERB_CREATE, VERB_LIST, VERB_REVOKE };

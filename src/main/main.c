@@ -30,7 +30,7 @@ static const char usage_text[] =
     "  top                                                        live view of a running node\n"
     "  upstreams [--open | --close | --auto NAME[/SERVER]]        see and switch breakers\n"
     "  keys create | list | revoke                                API keys for the AI gateway\n"
-    "  ai ledger                                                  what AI requests cost\n"
+    "  ai ledger | compare                                        what AI requests cost; one model beside another\n"
     "  reference | schema                                         print the option reference, the JSON Schema\n"
     "  version                                                    print the version\n"
     "\n"
