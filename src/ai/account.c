@@ -139,6 +139,18 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
     return cost;
 }
 
+void account_settle_aside(struct account *account, const struct ai_candidate *candidate, struct view model,
+                          struct reservation *reservation, const struct ai_call_report *report)
+{
+    int64_t cost = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
+    uint64_t tokens = report->billed ? tokens_of(&report->usage) : 0;
+
+    if (account->money->budgets)
+        budget_settle(account->money->budgets, reservation, cost, tokens);
+    account->row.cost += cost;
+    account->row.tokens += tokens;
+}
+
 int64_t account_worth(const struct account *account, struct view provider, struct view model,
                       const struct ai_usage *usage)
 {

@@ -54,6 +54,9 @@ int account_reserve(struct account *account, const struct ai_candidate *candidat
 /* After it. Returns what it cost, in micro-units. */
 int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
                        struct reservation *reservation, const struct ai_call_report *report);
+/* After a call that was not for the answer itself (a vector): its money and tokens are the request's, the rest of its row is not. */
+void account_settle_aside(struct account *account, const struct ai_candidate *candidate, struct view model,
+                          struct reservation *reservation, const struct ai_call_report *report);
 /* What an answer that was not paid for would have cost. */
 int64_t account_worth(const struct account *account, struct view provider, struct view model,
                       const struct ai_usage *usage);

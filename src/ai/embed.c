@@ -46,7 +46,7 @@ bool embed_blocks(const struct embed *e)
 
 size_t embed_bytes(const struct embed *e)
 {
-    return e->bytes + wordpiece_bytes(e->words);
+    return e->bytes + (e->words ? wordpiece_bytes(e->words) : 0);
 }
 
 int embed_text(const struct embed *e, struct view text, float *out)

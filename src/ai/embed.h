@@ -1,4 +1,4 @@
-/* An embedding model on this node: a text becomes a unit vector. Two kinds:
+/* An embedding model: a text becomes a unit vector. Two kinds on this node (a third, ai/embed_remote.h, asks a provider):
  * - static (Model2Vec, potion): the mean of the vectors of its tokens; microseconds, so it is done in place with embed_text();
  * - onnx: a transformer run by ONNX Runtime, which is opened with dlopen when it is there; milliseconds, so it is a job on a worker thread.
  * embed_start() takes either kind, a caller that can wait needs nothing else. Models are read-only: any thread may use them at once.

@@ -128,7 +128,6 @@ static enum ask_step after_miss(struct service_call *q)
         return ASK_RESERVE;
     q->semantic_step = SEM_START;
     q->alias_key = (struct key){ 0 };
-    q->embedded = false;
     object_unref(q->candidate_answer);
     q->candidate_answer = NULL;
     q->since_us = span_clock(q);

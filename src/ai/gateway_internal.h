@@ -121,8 +121,12 @@ struct service_call {
     enum semantic_step semantic_step;
     struct key exact_key, alias_key; /* alias_key without text: this prompt has no canonical form */
     struct embed_job *embedding;
+    struct embed_ask *asking; /* a provider, for the vector */
+    struct ai_candidate *asked;
+    struct reservation asked_reservation;
+    uint64_t asked_span;
     float *vector;
-    bool embedded, semantic_hit;
+    bool embedded, embed_failed, semantic_hit; /* the vector is there; will not be */
     struct semantic_match match;
     struct object *candidate_answer; /* what would have been served: to be compared; a reference */
 

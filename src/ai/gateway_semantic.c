@@ -9,6 +9,8 @@
 
 #include "ai/answer.h"
 #include "ai/canonical.h"
+#include "ai/embed_remote.h"
+#include "ai/provider.h"
 #include "base/clock.h"
 #include "base/heap.h"
 
@@ -139,21 +141,84 @@ static bool find_near(struct service_call *q)
     return true;
 }
 
+static void end_asking(void *arg, const struct ai_call_report *report)
+{
+    struct service_call *q = arg;
+    struct view model = embed_remote(q->gateway->options.embed)->model;
+
+    ai_spans_call(q->account->spans, q->asked_span, q->asked, model, AI_EMBEDDINGS, false, report);
+    account_settle_aside(q->account, q->asked, model, &q->asked_reservation, report);
+}
+
+/* The provider of the vectors, if this prompt may be shown to it: personal data that is pinned elsewhere and rules about regions hold here
+ * too. The model is the node's choice and not the client's, so rules about models are asked about the client's. */
+static struct ai_candidate *find_embedder(struct service_call *q)
+{
+    const struct embed_remote_options *remote = embed_remote(q->gateway->options.embed);
+    uint64_t wait;
+
+    for (unsigned i = 0; i < q->config->provider_count; i++) {
+        struct ai_candidate *candidate = &q->config->direct[i];
+        struct ai_candidate there = { .provider = candidate->provider, .model = q->model };
+
+        if (view_eq(candidate->provider->name, remote->provider))
+            return ask_admits(q, &there) && ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait)
+                       ? candidate
+                       : NULL;
+    }
+    return NULL;
+}
+
+static struct embed_ask *ask_provider(struct service_call *q, struct view text)
+{
+    const struct embed *embed = q->gateway->options.embed;
+    struct trace_context trace = q->trace;
+    char memory[128];
+    struct text fields = TEXT_ON(memory);
+    struct embed_ask_options options = { .embed = embed, .text = text, .done = end_asking, .arg = q };
+    struct budget_refusal refusal;
+    struct embed_ask *ask;
+
+    q->asked = embed_remote_is_up(embed, loop_now_ms(q->loop)) ? find_embedder(q) : NULL;
+    if (!q->asked || account_reserve(q->account, q->asked, embed_remote(embed)->model, text.len, 0,
+                                     q->config->price_needed, &q->asked_reservation, &refusal) < 0)
+        return NULL;
+    q->asked_span = ai_spans_call_id(q->account->spans);
+    trace.parent_id = q->asked_span ? q->asked_span : trace.parent_id;
+    text_lit(&fields, "Accept: application/json\r\ntraceparent: ");
+    trace_put(&trace, &fields);
+    text_lit(&fields, "\r\n");
+    options.candidate = q->asked;
+    options.fields = text_view(&fields);
+    ask = embed_ask_start(&options, q->task);
+    if (!ask)
+        end_asking(q, &(struct ai_call_report){ 0 });
+    return ask;
+}
+
+/* One vector does for all candidates. */
 static void begin_embedding(struct service_call *q)
 {
     const struct ai_gateway_options *options = &q->gateway->options;
     struct buf text = buf_make(0);
 
     q->semantic_step = SEM_EMBED;
-    if (q->route->semantic != AI_SEMANTIC_EMBEDDING || !options->embed) {
+    if (q->route->semantic != AI_SEMANTIC_EMBEDDING || !options->embed || q->embed_failed) {
         over(q);
         return;
     }
+    if (q->embedded)
+        return;
     q->vector = arena_alloc(&q->arena, embed_dims(options->embed) * sizeof(float));
-    if (q->vector && last_user(q, &text))
-        q->embedding = embed_start(options->embed, options->workers, q->loop, q->task, buf_view(&text));
+    if (q->vector && last_user(q, &text) && text.len > 0 && text.len <= SEMANTIC_TEXT_MAX) {
+        if (embed_remote(options->embed))
+            q->asking = ask_provider(q, buf_view(&text));
+        else
+            q->embedding = embed_start(options->embed, options->workers, q->loop, q->task, buf_view(&text));
+    }
     buf_free(&text);
-    if (!q->embedding)
+    q->embed_failed = !q->embedding && !q->asking;
+    if (q->embed_failed)
         over(q);
 }
 
@@ -238,15 +303,23 @@ static bool step_target(struct service_call *q)
     return true;
 }
 
+static void drop_embedding(struct service_call *q)
+{
+    embed_drop(q->embedding);
+    embed_ask_drop(q->asking);
+    q->embedding = NULL;
+    q->asking = NULL;
+}
+
 static bool step_embed(struct service_call *q)
 {
-    int r = embed_done(q->embedding, q->vector);
+    int r = q->embedded ? 0 : q->asking ? embed_ask_done(q->asking, q->vector) : embed_done(q->embedding, q->vector);
 
     if (r == -EAGAIN)
         return false;
-    embed_drop(q->embedding);
-    q->embedding = NULL;
+    drop_embedding(q);
     q->embedded = r == 0;
+    q->embed_failed = r < 0;
     if (r < 0 || !find_near(q))
         over(q);
     return true;
@@ -419,6 +492,6 @@ void ask_semantic_learn(struct service_call *q)
 
 void ask_semantic_end(struct service_call *q)
 {
-    embed_drop(q->embedding);
+    drop_embedding(q);
     object_unref(q->candidate_answer);
 }

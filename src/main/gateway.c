@@ -1,6 +1,7 @@
 /* Wiring of the AI gateway. */
 #include "main/gateway.h"
 
+#include "ai/embed_remote.h"
 #include "base/heap.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -94,10 +95,23 @@ static int open_money(struct gateway *gateway, const struct site *site, unsigned
 
 /* ---- other words for the same ---- */
 
-static int open_embedding(struct gateway *gateway, const struct site_ai_semantic *from, struct text *reason)
+static int open_embedding(struct gateway *gateway, const struct site *site, struct text *reason)
 {
+    const struct site_ai_semantic *from = &site->ai.semantic;
+
     if (from->model.len == 0)
         return 0;
+    if (from->kind == 2) {
+        struct embed_remote_options options = {
+            .provider = from->provider,
+            .server = site->ai.providers.items[from->provider_index].url.text,
+            .model = from->model,
+            .dims = (unsigned)from->dimensions,
+            .timeout_ms = (uint32_t)from->timeout,
+        };
+
+        return embed_remote_new(&options, &gateway->embed);
+    }
     if (from->kind == 0)
         return embed_static_open(from->model.ptr, &gateway->embed, reason);
     return embed_onnx_open(from->model.ptr, from->library.len ? from->library.ptr : NULL, 1, &gateway->embed, reason);
@@ -129,7 +143,7 @@ static int open_semantic(struct gateway *gateway, const struct site *site, struc
     struct semantic_options options = { .entries_max = (uint32_t)from->entries,
                                         .threshold = (float)MAX(from->threshold, 0.8),
                                         .false_hit_rate = from->false_hits };
-    int r = open_embedding(gateway, from, reason);
+    int r = open_embedding(gateway, site, reason);
 
     if (r == 0)
         r = semantic_new(&options, &gateway->semantic);

@@ -13,7 +13,6 @@ static const char *const price_names[] = { "allow", "refuse", NULL };
 static const char *const unit_names[] = { "money", "tokens", NULL };
 static const char *const window_names[] = { "day", "month", "total", NULL };
 static const char *const scope_names[] = { "tenant", "user", "public", NULL };
-static const char *const embedding_kinds[] = { "static", "onnx", NULL };
 static const char *const semantic_names[] = { "off", "canonical", "embedding", NULL };
 
 static const struct option provider_table[] = {
@@ -284,43 +283,6 @@ static const struct option budget_table[] = {
     { .name = NULL },
 };
 
-static const struct option semantic_table[] = {
-    { .name = "model",
-      .type = OPTION_STRING,
-      .offset = MEMBER(site_ai_semantic, model),
-      .help =
-          "Folder of an embedding model on this machine (docs/ai-embedding.md); needed for `semantic: embedding`." },
-    { .name = "kind",
-      .type = OPTION_ENUM,
-      .offset = MEMBER(site_ai_semantic, kind),
-      .preset = "static",
-      .names = embedding_kinds,
-      .help = "`static`: Model2Vec, potion. `onnx`: through ONNX Runtime, which must be installed." },
-    { .name = "library",
-      .type = OPTION_STRING,
-      .offset = MEMBER(site_ai_semantic, library),
-      .help = "Path of ONNX Runtime; default: where the loader looks." },
-    { .name = "threshold",
-      .type = OPTION_RATIO,
-      .offset = MEMBER(site_ai_semantic, threshold),
-      .preset = "0.95",
-      .help =
-          "Similarity below which nothing is a hit, from 0.8. Requests may raise it with `Doorstep-AI-Threshold`." },
-    { .name = "false_hits",
-      .type = OPTION_RATIO,
-      .offset = MEMBER(site_ai_semantic, false_hits),
-      .preset = "0.01",
-      .help = "Share of wrong hits that thresholds are raised to hold, as far as `verify` and `shadow` see them." },
-    { .name = "entries",
-      .type = OPTION_INT,
-      .offset = MEMBER(site_ai_semantic, entries),
-      .preset = "10000",
-      .min = 1,
-      .max = 1000000,
-      .help = "Prompts remembered for each tenant." },
-    { .name = NULL },
-};
-
 const struct option site_ai_table[] = {
     { .name = "auth",
       .type = OPTION_ENUM,
@@ -373,7 +335,7 @@ const struct option site_ai_table[] = {
     { .name = "semantic",
       .type = OPTION_STRUCT,
       .offset = MEMBER(site_ai, semantic),
-      .table = semantic_table,
+      .table = site_ai_semantic_table,
       .help = "The semantic cache; routes turn it on." },
     { .name = "rules",
       .type = OPTION_MAP,
@@ -630,6 +592,7 @@ void site_ai_check(struct site *site, struct conf_report *report)
     for (size_t i = 0; i < ai->budgets.count; i++)
         check_budget(&ai->budgets.items[i], i, report);
     site_ai_rules_check(site, report);
+    site_ai_semantic_check(ai, report);
     for (size_t i = 0; i < site->routes.count; i++)
         if (site->routes.items[i].ai.present && site->routes.items[i].ai.semantic == 2 && ai->semantic.model.len == 0)
             conf_complain(report, "routes", "semantic: embedding needs a model: set ai.semantic.model");

@@ -60,9 +60,12 @@ struct site_ai_semantic {
     double threshold;
     double false_hits;
     uint64_t entries;
-    struct view model; /* directory; empty: canonical prompts only */
-    unsigned kind;     /* 0 static, 1 onnx */
+    struct view model; /* directory, or an endpoint's model; empty: canonical prompts only */
+    unsigned kind;     /* 0 static, 1 onnx, 2 endpoint */
     struct view library;
+    struct view provider;  /* of an endpoint */
+    size_t provider_index; /* filled by site_ai_check() */
+    uint64_t dimensions, timeout;
 };
 
 struct site_ai_private {

@@ -30,6 +30,8 @@ extern const struct option site_ai_rules_table[], site_ai_tenant_table[], site_a
     site_ai_private_table[];
 /* Rules, tenants and what routes say of them. */
 void site_ai_rules_check(struct site *site, struct conf_report *report);
+extern const struct option site_ai_semantic_table[];
+void site_ai_semantic_check(struct site_ai *ai, struct conf_report *report);
 /* Fields for the collector. */
 void site_tracing_check(const struct site_tracing *tracing, struct conf_report *report);
 /* Of all that is said about AI. */

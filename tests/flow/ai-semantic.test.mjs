@@ -6,8 +6,9 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { aiFlow } from './harness/ai.mjs';
+import { aiFlow, CHAT, gate, TWO } from './harness/ai.mjs';
 import { scratch } from './harness/flow.mjs';
+import { until } from './harness/server.mjs';
 
 const say = (content, more = {}) => ({ messages: [{ role: 'user', content }], ...more });
 const CANONICAL = { route: { semantic: 'canonical', verify: 0 } };
@@ -84,18 +85,19 @@ aiFlow('verify: a hit that turns out wrong is not given again', { route: { seman
     assert.equal(s.cloud.count, 3);
 });
 
+const SMALL = ['how', 'do', 'explain', 'does', 'what', 'is', 'the', 'a', 'to', '?', '.', ','];
+
+function wordVector(word) {
+    const bytes = createHash('sha512').update(word).digest();
+    return [...bytes].map((byte) => (byte / 127.5 - 1) * (SMALL.includes(word) ? 0.01 : 1));
+}
+
 /** Model2Vec's files: words that matter point anywhere, the others are short, so that they hardly turn the mean. */
 function writeModel(folder) {
-    const small = ['how', 'do', 'explain', 'does', 'what', 'is', 'the', 'a', 'to', '?', '.', ','];
-    const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...small, 'vaccines', 'work', 'photosynthesis', 'engines', 'fail'];
+    const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...SMALL, 'vaccines', 'work', 'photosynthesis', 'engines', 'fail'];
     const dims = 64;
     const values = new Float32Array(words.length * dims);
-    words.forEach((word, i) => {
-        const bytes = createHash('sha512').update(word).digest();
-        for (let k = 0; k < dims; k++) {
-            values[i * dims + k] = (bytes[k] / 127.5 - 1) * (small.includes(word) ? 0.01 : 1);
-        }
-    });
+    words.forEach((word, i) => values.set(wordVector(word), i * dims));
     const header = Buffer.from(JSON.stringify({ embeddings: { dtype: 'F32', shape: [words.length, dims], data_offsets: [0, values.byteLength] } }));
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(header.length));
@@ -145,4 +147,136 @@ aiFlow('embedding: an answer that was purged is not found by its neighbours', EM
     const purge = await s.node.admin('/purge?tag=model:gpt-4o-mini', { method: 'POST' });
     assert.equal(purge.status, 200);
     s.miss(await s.chat(say('Explain how vaccines work')));
+});
+
+/* ---- vectors of a provider's /v1/embeddings ---- */
+
+const ENDPOINT = {
+    providers: { ...TWO, vectors: { dialect: 'openai', config: { rung: 'cloud', region: 'us', keys: ['sk-vectors'], models: ['embed-*'] } } },
+    ai: { semantic: { kind: 'endpoint', provider: 'vectors', model: 'embed-small', dimensions: 64, timeout: '60s' } },
+    route: { semantic: 'embedding', verify: 0 },
+};
+
+/** The mean of words' vectors, as the static model above has it. */
+function embed(text) {
+    const mean = new Array(64).fill(0);
+    for (const word of text.toLowerCase().match(/\w+/g) ?? []) {
+        wordVector(word).forEach((value, k) => { mean[k] += value; });
+    }
+    return mean;
+}
+
+const vectorsOf = (change = (floats) => floats) => ({ json }) => ({ type: 'application/json', raw: JSON.stringify({ object: 'list', model: json.model,
+    data: [{ object: 'embedding', index: 0, embedding: change(embed(json.input)) }], usage: { prompt_tokens: 7, total_tokens: 7 } }) });
+
+aiFlow('endpoint: vectors of a provider', ENDPOINT, async (s) => {
+    s.vectors.always(vectorsOf());
+    s.miss(await s.chat(say('How do vaccines work?')));
+    const near = s.hit(await s.chat(say('Explain how vaccines work')));
+    assert.equal(s.wall(near).semantic, 'embedding');
+    assert.deepEqual(s.vectors.last.json, { model: 'embed-small', input: 'Explain how vaccines work', encoding_format: 'float' });
+    assert.equal(s.vectors.last.path, '/v1/embeddings');
+    assert.equal(s.vectors.count, 2);
+    s.hit(await s.chat(say('How do vaccines work?')));
+    assert.equal(s.vectors.count, 2, 'who has the answer needs no vector');
+    s.miss(await s.chat(say('Explain how engines work')));
+});
+
+/** What the endpoint does -> whether later prompts find this one. A request goes on without a vector, always. */
+const BAD_VECTORS = {
+    'a server error': { error: 'server' }, 'a rate limit': { error: 'rate_limit', retryAfter: 1 }, 'a refused key': { error: 'auth' },
+    'other dimensions': vectorsOf((floats) => floats.slice(1)), 'no numbers': vectorsOf((floats) => ['a', ...floats.slice(1)]),
+    zeros: vectorsOf((floats) => floats.map(() => 0)), 'an infinite number': vectorsOf((floats) => [1e300, ...floats.slice(1)]),
+    'two vectors': () => ({ type: 'application/json', raw: '{"data": [{"embedding": [1]}, {"embedding": [1]}]}' }),
+    'no JSON': { raw: '<html>', type: 'text/html' }, 'half an answer': { raw: '{"data": [{"embedding": [1, 2', type: 'application/json' },
+    'a cut connection': { cut: 'connect' }, 'a cut head': { cut: 'head' },
+    'too much': () => ({ type: 'application/json', raw: JSON.stringify({ data: [{ embedding: new Array(200_000).fill(0.12345) }] }) }),
+};
+for (const [what, script] of Object.entries(BAD_VECTORS)) {
+    aiFlow(`endpoint: ${what}, and the request goes on without a vector`, ENDPOINT, async (s) => {
+        s.vectors.always(script);
+        const first = s.miss(await s.chat(say('How do vaccines work?')));
+        assert.equal(first.status, 200);
+        assert.match(first.said, /answer 1 /);
+        s.vectors.always(vectorsOf());
+        assert.equal(s.miss(await s.chat(say('Explain how vaccines work'))).status, 200);
+    });
+}
+
+aiFlow('endpoint: too slow, and the request goes on; three times, and it is not asked for a while',
+    { ...ENDPOINT, ai: { semantic: { ...ENDPOINT.ai.semantic, timeout: '10ms' } } }, async (s) => {
+        const door = gate();
+        s.vectors.always({ wait: door.held });
+        for (let i = 1; i <= 5; i++) {
+            assert.equal(s.miss(await s.chat(say(`How do vaccines work? ${i}`))).status, 200);
+        }
+        assert.equal(s.vectors.count, 3);
+        assert.equal(await s.vectors.last.gone, true, 'nobody waits for the answer any more');
+        door.open();
+    });
+
+aiFlow('endpoint: a client that leaves takes its question along', ENDPOINT, async (s) => {
+    const door = gate();
+    s.vectors.always({ wait: door.held });
+    const client = await s.asking('/v1/chat/completions', { ...CHAT, ...say('How do vaccines work?') });
+    await s.vectors.arrived(1);
+    client.close();
+    assert.equal(await s.vectors.last.gone, true);
+    door.open();
+    assert.equal(s.cloud.count, 0);
+});
+
+aiFlow('endpoint: personal data that is pinned elsewhere is never sent there',
+    { ...ENDPOINT, route: { ...ENDPOINT.route, private: { find: ['email'], do: 'pin', region: 'eu' } },
+        models: { fast: { candidates: [{ provider: 'claude', model: 'claude-test-1' }] } } }, async (s) => {
+        s.vectors.always(vectorsOf());
+        assert.equal(s.miss(await s.chat({ ...say('How do vaccines work for anna@example.com?'), model: 'fast' })).status, 200);
+        assert.equal(s.vectors.count, 0);
+        s.miss(await s.chat({ ...say('How do vaccines work?'), model: 'fast' }));
+        assert.equal(s.vectors.count, 1);
+    });
+
+aiFlow('endpoint: what is redacted is redacted there, too',
+    { ...ENDPOINT, route: { ...ENDPOINT.route, private: { find: ['email'], do: 'redact' } } }, async (s) => {
+        s.vectors.always(vectorsOf());
+        s.miss(await s.chat(say('How do vaccines work for anna@example.com?')));
+        assert.equal(s.vectors.count, 1);
+        assert.doesNotMatch(s.vectors.last.body.toString(), /anna/);
+    });
+
+aiFlow('endpoint: its vectors are paid for', { ...ENDPOINT, needs: 'node', node: false }, async (s) => {
+    const folder = scratch();
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const prices = path.join(folder, 'prices.json');
+    fs.writeFileSync(prices, JSON.stringify({ currency: 'USD', prices: [{ model: 'gpt-4o-mini', input: 1000, output: 2000 }, { model: 'embed-small', input: 10, output: 0 }] }));
+    s.node = await s.startNode({ config: s.config({ ai: { ...ENDPOINT.ai, prices }, config: { state: { path: path.join(folder, 'state.db') } } }) });
+    s.vectors.always(vectorsOf());
+    s.cloud.always({ usage: { input: 10, output: 5 } });
+    await s.chat(say('How do vaccines work?'));
+    s.hit(await s.chat(say('Explain how vaccines work')));
+    const top = await until(async () => {
+        const { ai } = JSON.parse((await s.node.admin('/top')).text);
+        return ai.requests >= 2 && ai;
+    });
+    assert.equal(top.money.since_start, 10 * 1000 + 5 * 2000 + 2 * 7 * 10);
+    assert.equal(top.failovers, 0, 'a vector is no candidate that failed');
+    assert.equal(top.attempts, 1);
+});
+
+aiFlow('endpoint: a request in this dialect only', { ...ENDPOINT, needs: 'node', node: false }, async (s) => {
+    const start = (semantic) => s.startNode({ config: s.config({ ai: { semantic: { ...ENDPOINT.ai.semantic, ...semantic } } }) });
+    await assert.rejects(start({ provider: 'claude' }), /dialect openai/);
+    await assert.rejects(start({ provider: 'nobody' }), /names no provider/);
+    await assert.rejects(start({ dimensions: 0 }), /size of its vectors/);
+    await assert.rejects(start({ model: '' }), /name of its model/);
+});
+
+/* ---- an ONNX model ---- */
+
+aiFlow('onnx: without the runtime the node says what is missing', { needs: 'node', node: false }, async (s) => {
+    const start = (semantic) => s.startNode({ config: s.config({ ai: { semantic: { model, ...semantic } }, route: { semantic: 'embedding' } }) });
+    await assert.rejects(start({ kind: 'onnx' }), /there is no model\.onnx/);
+    fs.writeFileSync(path.join(model, 'model.onnx'), 'no model');
+    await assert.rejects(start({ kind: 'onnx', library: '/nonexistent/libonnxruntime.so' }), /libonnxruntime|ONNX/);
+    await assert.rejects(start({ model: '/nonexistent' }), /\/nonexistent.*no such file/);
 });
