@@ -514,9 +514,8 @@ static void call_close(struct source *source)
     report->sound = call->sound;
     report->billed = call->billed;
     report->duration_us = clock_mono_us() - call->started_us;
-    report->usage = call->watch.usage.known ? call->watch.usage : (struct ai_usage){ 0 };
-    if (!report->usage.known && call->billed)
-        report->usage = watch_estimate(&call->watch, call->request.prompt_bytes);
+    if (call->billed)
+        report->usage = watch_usage(&call->watch, call->request.prompt_bytes);
     note_attempt(call, !call->sound);
     call->request.done(call->request.arg, report);
     exchange_close(call->x);

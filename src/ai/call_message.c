@@ -82,15 +82,15 @@ static bool is_passed_on(const struct call *call, const struct field *field)
 /* What a hit will want to say about what the answer cost. */
 void call_put_usage(const struct call *call, struct buf *b)
 {
-    const struct ai_usage *usage = &call->watch.usage;
-    const uint64_t parts[] = { usage->input, usage->cached, usage->cache_write, usage->output, usage->reasoning };
+    struct ai_usage usage = watch_usage(&call->watch, call->request.prompt_bytes);
+    const uint64_t parts[] = { usage.input, usage.cached, usage.cache_write, usage.output, usage.reasoning };
 
     buf_lit(b, "Doorstep-AI-Usage: ");
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         buf_u64(b, parts[i]);
         buf_char(b, ' ');
     }
-    buf_put(b, usage->known ? VIEW("1\r\n") : VIEW("0\r\n"));
+    buf_put(b, usage.known ? VIEW("1\r\n") : VIEW("0\r\n"));
 }
 
 static void put_field(struct buf *b, struct view name, struct view value)

@@ -106,6 +106,16 @@ static void field_u64(struct line *line, const char *name, uint64_t value)
         buf_u64(line->out, value);
 }
 
+/* Beyond 2^53, where JSON numbers stop being whole ones for most readers. */
+static void field_id(struct line *line, const char *name, int64_t value)
+{
+    char memory[24];
+    struct text text = TEXT_ON(memory);
+
+    text_i64(&text, value);
+    field_text(line, name, text_view(&text));
+}
+
 /* Seconds and milliseconds since 1970 as RFC 3339; ms < 0: a day alone. */
 static struct view put_time(struct text *to, int64_t seconds, int ms)
 {
@@ -127,7 +137,7 @@ static void put_row(struct line *line, const struct ledger_row *row, int64_t id)
     struct text time = TEXT_ON(memory);
 
     field_text(line, "time", put_time(&time, row->time_ms / 1000, (int)(row->time_ms % 1000)));
-    field_i64(line, "id", id);
+    field_id(line, "id", id);
     field_text(line, "request_id", row->request_id);
     field_text(line, "tenant", row->tenant);
     field_text(line, "key", row->key);

@@ -413,10 +413,13 @@ bool watch_is_sound(const struct watch *watch)
     return watch->ended && watch->finished && watch->error == WATCH_NO_ERROR && !watch->bad_tool && !watch->broken;
 }
 
-struct ai_usage watch_estimate(const struct watch *watch, uint64_t prompt_bytes)
+struct ai_usage watch_usage(const struct watch *watch, uint64_t prompt_bytes)
 {
     struct ai_usage usage = watch->usage;
 
+    /* What is said before the end is of the prompt, or of a part. */
+    if (usage.known && (watch->finished || watch->ended))
+        return usage;
     usage.known = false;
     if (usage.input == 0)
         usage.input = MIN((prompt_bytes + 3) / 4, AI_USAGE_MAX);

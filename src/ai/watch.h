@@ -53,5 +53,6 @@ unsigned watch_event(struct watch *watch, const struct sse_event *event);
 unsigned watch_plain(struct watch *watch, struct view body);
 /* A whole and sound answer: ended (a plain one: well formed), no error, finished, tool calls valid. What is not, is not stored. */
 bool watch_is_sound(const struct watch *watch);
-/* When the provider did not say: output from bytes (about 4 to a token), input from `prompt_bytes`. Leaves known false. */
-struct ai_usage watch_estimate(const struct watch *watch, uint64_t prompt_bytes);
+/* What it used: as the provider says at the end. Until then, or when it says nothing, estimated (known is false): what was said so far,
+ * output from bytes (about 4 to a token), input from `prompt_bytes`. */
+struct ai_usage watch_usage(const struct watch *watch, uint64_t prompt_bytes);

@@ -286,7 +286,7 @@ void compare_ask(const struct compare_target *target, struct view tier, struct v
     if (a.has_head && !a.streams)
         read_plain(&a);
     ret->total_us = clock_mono_us() - a.started_us;
-    ret->usage = a.watch.usage.known ? a.watch.usage : watch_estimate(&a.watch, body.len);
+    ret->usage = watch_usage(&a.watch, body.len);
     sse_free(&a.sse);
     watch_free(&a.watch);
     json_free(&a.doc);

@@ -144,8 +144,8 @@ static uint64_t last_id(struct view page, bool json)
         struct view line = view_cut(&page, '\n');
         struct view first = view_cut(&line, ','), second = view_cut(&line, ',');
 
-        if (json && view_starts_with(second, VIEW("\"id\":")))
-            second = view_skip(second, sizeof("\"id\":") - 1);
+        if (json && view_starts_with(second, VIEW("\"id\":\"")))
+            second = view_first(view_skip(second, sizeof("\"id\":\"") - 1), second.len - sizeof("\"id\":\""));
         if (view_ends_with(first, json ? VIEW("Z\"") : VIEW("Z")) && view_parse_u64(second, &value))
             id = value;
     }

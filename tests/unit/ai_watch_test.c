@@ -3,6 +3,7 @@
 
 #include "ai/watch.h"
 
+#include <stdio.h>
 #include <time.h>
 
 static unsigned watch_all(struct watch *watch, enum ai_endpoint endpoint, const char *stream)
@@ -359,10 +360,39 @@ static void test_estimate(void **state)
 
     (void)state;
     watch_all(&watch, AI_CHAT, CHAT_CHUNK("0", "{\"content\":\"12345678\"}", "null"));
-    usage = watch_estimate(&watch, 401);
+    usage = watch_usage(&watch, 401);
     assert_int_equal(usage.input, 101);
     assert_int_equal(usage.output, 2);
     assert_false(usage.known);
+    watch_free(&watch);
+}
+
+static void test_estimate_of_a_part(void **state)
+{
+    /* Proves that what Anthropic says at the beginning, one output token, is not taken for the whole of a stream that is cut. */
+    static const char start[] =
+        "event: message_start\n"
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":9,\"output_tokens\":1}}}\n\n"
+        "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+        "\"delta\":{\"type\":\"text_delta\",\"text\":\"123456789012\"}}\n\n";
+    static const char end[] = "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":"
+                              "\"end_turn\"},\"usage\":{\"output_tokens\":7}}\n\n";
+    char all[sizeof(start) + sizeof(end)];
+    struct ai_usage usage;
+    struct watch watch;
+
+    (void)state;
+    watch_all(&watch, AI_MESSAGES, start);
+    usage = watch_usage(&watch, 4000);
+    assert_int_equal(usage.input, 9);
+    assert_int_equal(usage.output, 3);
+    assert_false(usage.known);
+    watch_free(&watch);
+    snprintf(all, sizeof(all), "%s%s", start, end);
+    watch_all(&watch, AI_MESSAGES, all);
+    usage = watch_usage(&watch, 4000);
+    assert_int_equal(usage.output, 7);
+    assert_true(usage.known);
     watch_free(&watch);
 }
 
@@ -395,10 +425,13 @@ static void test_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),       cmocka_unit_test(test_cut_answers),   cmocka_unit_test(test_usage),
-        cmocka_unit_test(test_usage_adds_up), cmocka_unit_test(test_marks),         cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_tools),         cmocka_unit_test(test_tools_bounded), cmocka_unit_test(test_choices),
-        cmocka_unit_test(test_plain_shapes),  cmocka_unit_test(test_estimate),      cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_answers),  cmocka_unit_test(test_cut_answers),
+        cmocka_unit_test(test_usage),    cmocka_unit_test(test_usage_adds_up),
+        cmocka_unit_test(test_marks),    cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_tools),    cmocka_unit_test(test_tools_bounded),
+        cmocka_unit_test(test_choices),  cmocka_unit_test(test_plain_shapes),
+        cmocka_unit_test(test_estimate), cmocka_unit_test(test_estimate_of_a_part),
+        cmocka_unit_test(test_cost),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
