@@ -90,6 +90,61 @@ int client_option(struct client *client, int argc, char **argv, int *at)
     return 0;
 }
 
+/* 1: taken; 0: not one of these; -1: its value is missing, or is the second one (said). */
+static int read_own(const struct client *client, const struct client_word *own, size_t count, int argc, char **argv,
+                    int *at)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *value;
+
+        if (own[i].on && strcmp(argv[*at], own[i].name) == 0) {
+            *own[i].on = true;
+            return 1;
+        }
+        value = own[i].value ? client_value(client, own[i].name, argc, argv, at) : NULL;
+        if (!value)
+            continue;
+        if (*own[i].value)
+            return complain(client, own[i].name, " was said before; once, please", NULL);
+        *own[i].value = value;
+        return *at < argc ? 1 : -1;
+    }
+    return 0;
+}
+
+int client_read(struct client *client, int argc, char **argv, const char *help, const struct client_word *own,
+                size_t own_count, const char **rest, size_t rest_max)
+{
+    size_t rest_count = 0;
+
+    for (int i = 1; i < argc; i++) {
+        int taken;
+
+        if (strcmp(argv[i], "--help") == 0) {
+            printf("%s%s", help, client_help);
+            return 1;
+        }
+        taken = client_option(client, argc, argv, &i);
+        if (taken == 0)
+            taken = read_own(client, own, own_count, argc, argv, &i);
+        if (taken < 0)
+            return -1;
+        if (taken > 0)
+            continue;
+        if (argv[i][0] != '-' && rest_count < rest_max) {
+            rest[rest_count++] = argv[i];
+            continue;
+        }
+        if (argv[i][0] == '-')
+            fprintf(stderr, "doorstep %s: unknown option '%s'", client->command, argv[i]);
+        else
+            fprintf(stderr, "doorstep %s: word %d is one too many", client->command, i);
+        fprintf(stderr, "; see doorstep %s --help\n", client->command);
+        return -1;
+    }
+    return 0;
+}
+
 /* ---- connecting ---- */
 
 static int connect_to(const struct sockaddr *address, socklen_t len, unsigned timeout_s)

@@ -22,6 +22,18 @@ int client_option(struct client *client, int argc, char **argv, int *at);
 /* The value of the option at argv[*at], "--name value" or "--name=value"; NULL when argv[*at] is not that option. An option
  * without a value is said on stderr and gives "" with *at = argc. */
 const char *client_value(const struct client *client, const char *name, int argc, char **argv, int *at);
+/* A command's own option: with a value that goes to *value, or a switch that sets *on. */
+struct client_word {
+    const char *name; /* "--since" */
+    const char **value;
+    bool *on;
+};
+
+/* Reads a command's words: --admin, --token-file and --json go to the client, `own` where they say, and up to `rest_max` words
+ * that are no options to rest[]. 0; 1 after --help, which prints `help`; -1 when wrong, said on stderr: a word too many is not
+ * repeated there, since it may be a secret. */
+int client_read(struct client *client, int argc, char **argv, const char *help, const struct client_word *own,
+                size_t own_count, const char **rest, size_t rest_max);
 /* The options above, for --help. */
 extern const char client_help[];
 

@@ -26,60 +26,33 @@ static const char help[] =
 static const char *const kinds[] = { "url", "prefix", "tag", "host", "group" };
 
 struct wish {
-    const char *kind, *target; /* of `kinds`; kind NULL: not said */
-    unsigned said;
+    const char *kind, *target; /* of `kinds` */
     bool all, soft;
 };
-
-/* 1: it was one of `kinds`; 0: no; -1: its value is missing (said). */
-static int read_kind(const struct client *client, struct wish *wish, int argc, char **argv, int *i)
-{
-    for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
-        char name[16];
-        struct text text = TEXT_ON(name);
-        const char *value;
-
-        text_printf(&text, "--%s", kinds[k]);
-        value = client_value(client, text_str(&text), argc, argv, i);
-        if (*i >= argc)
-            return -1;
-        if (!value)
-            continue;
-        wish->kind = kinds[k];
-        wish->target = value;
-        wish->said++;
-        return 1;
-    }
-    return 0;
-}
 
 /* 0, 1 after --help, -1 when wrong (said). */
 static int read_options(struct client *client, struct wish *wish, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        int taken;
+    const char *targets[ARRAY_LEN(kinds)] = { NULL };
+    const struct client_word own[] = {
+        { "--url", &targets[0], NULL },  { "--prefix", &targets[1], NULL }, { "--tag", &targets[2], NULL },
+        { "--host", &targets[3], NULL }, { "--group", &targets[4], NULL },  { "--all", NULL, &wish->all },
+        { "--soft", NULL, &wish->soft },
+    };
+    int r = client_read(client, argc, argv, help, own, ARRAY_LEN(own), NULL, 0);
+    unsigned said = wish->all;
 
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 1;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (targets[i]) {
+            wish->kind = kinds[i];
+            wish->target = targets[i];
+            said++;
         }
-        taken = client_option(client, argc, argv, &i);
-        if (taken == 0)
-            taken = read_kind(client, wish, argc, argv, &i);
-        if (taken < 0)
-            return -1;
-        if (taken > 0)
-            continue;
-        if (strcmp(argv[i], "--all") == 0) {
-            wish->all = true;
-        } else if (strcmp(argv[i], "--soft") == 0) {
-            wish->soft = true;
-        } else {
-            fprintf(stderr, "doorstep purge: unknown option '%s'; see doorstep purge --help\n", argv[i]);
-            return -1;
-        }
+    if (r == 0 && said != 1) {
+        fprintf(stderr, "doorstep purge: say what, once: --url U, --prefix P, --tag T, --host H, --group G or --all\n");
+        return -1;
     }
-    return 0;
+    return r;
 }
 
 static void print_answer(const struct wish *wish, struct flat *flat)
@@ -146,9 +119,5 @@ int command_purge(int argc, char **argv)
     r = read_options(&client, &wish, argc, argv);
     if (r != 0)
         return r < 0 ? 2 : 0;
-    if (wish.said + wish.all != 1) {
-        fprintf(stderr, "doorstep purge: say what, once: --url U, --prefix P, --tag T, --host H, --group G or --all\n");
-        return 2;
-    }
     return ask(&client, &wish);
 }

@@ -24,36 +24,22 @@ struct wish {
 /* 0, 1 after --help, -1 when wrong (said). */
 static int read_options(struct client *client, struct wish *wish, int argc, char **argv)
 {
-    static const char *const flags[][2] = { { "--open", "open" }, { "--close", "closed" }, { "--auto", "auto" } };
+    static const char *const states[] = { "open", "closed", "auto" };
+    const char *targets[ARRAY_LEN(states)] = { NULL };
+    const struct client_word own[] = { { "--open", &targets[0], NULL },
+                                       { "--close", &targets[1], NULL },
+                                       { "--auto", &targets[2], NULL } };
+    int r = client_read(client, argc, argv, help, own, ARRAY_LEN(own), NULL, 0);
 
-    for (int i = 1; i < argc; i++) {
-        const char *value = NULL;
-        int taken;
-
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 1;
-        }
-        taken = client_option(client, argc, argv, &i);
-        if (taken < 0)
-            return -1;
-        for (size_t k = 0; taken == 0 && !value && k < ARRAY_LEN(flags); k++) {
-            value = client_value(client, flags[k][0], argc, argv, &i);
-            if (value && wish->target) {
-                fprintf(stderr, "doorstep upstreams: one switch at a time\n");
-                return -1;
-            }
-            if (value)
-                *wish = (struct wish){ .state = flags[k][1], .target = value };
-        }
-        if (taken == 0 && !value) {
-            fprintf(stderr, "doorstep upstreams: unknown option '%s'; see doorstep upstreams --help\n", argv[i]);
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(states); i++) {
+        if (targets[i] && wish->target) {
+            fprintf(stderr, "doorstep upstreams: one switch at a time\n");
             return -1;
         }
-        if (i >= argc)
-            return -1;
+        if (targets[i])
+            *wish = (struct wish){ .state = states[i], .target = targets[i] };
     }
-    return 0;
+    return r;
 }
 
 static const char *member(const struct flat *flat, int upstream, int server, const char *name)

@@ -24,25 +24,9 @@ int command_why(int argc, char **argv)
     int r;
 
     client_init(&client, "why");
-    for (int i = 1; i < argc; i++) {
-        int taken;
-
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 0;
-        }
-        taken = client_option(&client, argc, argv, &i);
-        if (taken < 0)
-            return 2;
-        if (taken > 0)
-            continue;
-        if (argv[i][0] == '-' || url) {
-            fprintf(stderr, "doorstep why: %s '%s'; see doorstep why --help\n",
-                    argv[i][0] == '-' ? "unknown option" : "one URL, please; this is a second one:", argv[i]);
-            return 2;
-        }
-        url = argv[i];
-    }
+    r = client_read(&client, argc, argv, help, NULL, 0, &url, 1);
+    if (r != 0)
+        return r < 0 ? 2 : 0;
     if (!url) {
         fprintf(stderr, "doorstep why: which URL? For example: doorstep why http://127.0.0.1:8080/app.js\n");
         return 2;

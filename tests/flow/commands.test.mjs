@@ -126,6 +126,20 @@ async function purge(node, ...args) {
     return stdout;
 }
 
+flow('words that are wrong are refused before a node is asked', { node: false }, async () => {
+    for (const [words, said] of [
+        [['why'], /which URL/], [['why', 'a', 'b'], /word 2 is one too many; see doorstep why --help/], [['why', '--x'], /unknown option '--x'/],
+        [['purge'], /say what, once/], [['purge', '--url', '/a', '--all'], /say what, once/], [['purge', '--url'], /--url needs a value/],
+        [['purge', '--url', '/a', '--url', '/b'], /--url was said before/], [['purge', 'ds_secret'], /^doorstep purge: word 1 is one too many;[^_]*$/],
+        [['upstreams', '--open=a', '--close=b'], /one switch at a time/],
+    ]) {
+        const { code, stdout, stderr } = await run(words);
+        assert.equal(code, 2, words.join(' '));
+        assert.equal(stdout, '');
+        assert.match(stderr, said);
+    }
+});
+
 flow('purge --url drops one URL with all its variants', async ({ get, origin, node }) => {
     origin.answers({ headers: { 'Cache-Control': 'max-age=600', Vary: 'X-A' } });
     const ask = (target, value) => get(target, { ...host(node), 'X-A': value });
