@@ -1,5 +1,7 @@
-/* A table of paths. */
+/* A table of paths, and what only looks like another path than those. */
 #include "ai/endpoint.h"
+
+#include "base/text.h"
 
 static const struct {
     struct view path, name;
@@ -29,6 +31,73 @@ enum ai_endpoint ai_endpoint_of(struct view path)
         if (view_eq(path, endpoints[i].path))
             return (enum ai_endpoint)i;
     return view_starts_with(path, VIEW("/v1/models/")) ? AI_MODELS : AI_OTHER;
+}
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = ascii_lower(c);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The next byte as a server sees it that undoes escapes; -1: nobody can tell. */
+static int next_byte(struct view *rest)
+{
+    int c = (unsigned char)rest->ptr[0], high, low;
+
+    *rest = view_skip(*rest, 1);
+    if (c == '%') {
+        high = rest->len >= 2 ? hex_value(rest->ptr[0]) : -1;
+        low = rest->len >= 2 ? hex_value(rest->ptr[1]) : -1;
+        if (high < 0 || low < 0)
+            return -1;
+        c = high << 4 | low;
+        *rest = view_skip(*rest, 2);
+        if (c == '%') /* undone twice it is something else again */
+            return -1;
+    }
+    return c <= ' ' || c == 0x7f || c == '\\' ? -1 : c;
+}
+
+static bool is_other_spelling(struct view folded, struct view path)
+{
+    if (view_ends_with(folded, VIEW("/")))
+        folded.len--;
+    for (unsigned i = 0; i < AI_OTHER; i++)
+        if (i != AI_MODELS && view_eq(folded, view_skip(endpoints[i].path, 1)))
+            return !view_eq(path, view_skip(endpoints[i].path, 1));
+    return false;
+}
+
+bool ai_path_is_odd(struct view path)
+{
+    char memory[64]; /* what is longer is no endpoint */
+    struct text folded = TEXT_ON(memory);
+    size_t name = 0, dots = 0; /* of the segment; its name ends where parameters begin */
+    bool parameters = false;
+
+    for (struct view rest = view_skip(path, 1); rest.len > 0;) {
+        int c = next_byte(&rest);
+
+        if (c < 0)
+            return true;
+        if (c == '/') {
+            if (name == 0 || (name <= 2 && dots == name))
+                return true;
+            name = dots = 0;
+            parameters = false;
+        }
+        parameters = parameters || c == ';';
+        if (parameters)
+            continue;
+        name += c != '/';
+        dots += c == '.';
+        text_char(&folded, ascii_lower((char)c));
+    }
+    if (name > 0 && name <= 2 && dots == name)
+        return true;
+    return !folded.overflow && is_other_spelling(text_view(&folded), view_skip(path, 1));
 }
 
 struct view ai_endpoint_path(enum ai_endpoint endpoint)

@@ -22,6 +22,9 @@ enum ai_endpoint {
 struct view ai_path(struct view path);
 /* What `path` (from ai_path()) asks for. */
 enum ai_endpoint ai_endpoint_of(struct view path);
+/* A path that a provider may take for another one than we do: dot segments, empty ones, bytes that hide behind escapes, or an endpoint's
+ * path in other letters ("/v1/ch%61t/completions/"). Passed through, it would be a question to a model that no rule and no price saw. */
+bool ai_path_is_odd(struct view path);
 /* "/v1/chat/completions"; empty for AI_OTHER. */
 struct view ai_endpoint_path(enum ai_endpoint endpoint);
 /* "chat", "messages", ...: for labels and logs. */

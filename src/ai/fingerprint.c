@@ -9,7 +9,7 @@
 #define DIGEST_LEN 32u
 
 /* Changes when the meaning of a key does: keys of other versions of this program are other keys. */
-#define FORMAT VIEW("doorstep-ai-1")
+#define FORMAT VIEW("doorstep-ai-2")
 
 static void put_number(struct buf *b, uint64_t value)
 {
@@ -41,6 +41,7 @@ static void put_context(struct buf *b, const struct fingerprint_context *c)
     put_part(b, c->anthropic_version);
     put_part(b, c->anthropic_beta);
     put_part(b, c->openai_beta);
+    put_part(b, c->query);
     put_number(b, c->stream_matters);
 }
 

@@ -19,6 +19,7 @@ struct fingerprint_context {
     struct view region, provider;
     struct view model; /* as the provider is asked for it */
     struct view anthropic_version, anthropic_beta, openai_beta;
+    struct view query;   /* of the request's path, which the provider gets, too */
     bool stream_matters; /* the stream flag changes the content */
     struct view
         last_user; /* CANONICAL: stands in for the text of facts->last_user_at, which must be there; else ignored */

@@ -150,22 +150,22 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     enum ai_dialect dialect = q->candidate->provider->dialect;
     const struct view *names = dialect == AI_ANTHROPIC ? anthropic : openai;
     size_t count = dialect == AI_ANTHROPIC ? ARRAY_LEN(anthropic) : ARRAY_LEN(openai), cap = 256;
-    const struct field *fields[3] = { 0 };
+    struct view fields[3] = { 0 };
     struct trace_context trace = q->trace;
     bool edge = q->candidate->provider->rung == AI_EDGE;
     struct text out;
 
     for (size_t i = 0; i < count && q->dialect == dialect; i++)
-        if ((fields[i] = fields_find(&q->request.fields, names[i])))
-            cap += names[i].len + fields[i]->value.len + 4;
+        if ((fields[i] = ask_field(q, names[i])).ptr)
+            cap += names[i].len + fields[i].len + 4;
     cap += edge ? loop_room(q) : 0;
     out = text_make(arena_alloc(arena, cap), cap);
     if (!out.ptr)
         return VIEW_NONE;
     for (size_t i = 0; i < count; i++)
-        if (fields[i])
-            put_field(&out, names[i], fields[i]->value);
-    if (dialect == AI_ANTHROPIC && !fields[0])
+        if (fields[i].ptr)
+            put_field(&out, names[i], fields[i]);
+    if (dialect == AI_ANTHROPIC && !fields[0].ptr)
         put_field(&out, anthropic[0], VIEW("2023-06-01"));
     trace.parent_id = span ? span : trace.parent_id;
     text_lit(&out, "traceparent: ");

@@ -205,6 +205,8 @@ bool ask_write_fields(struct service_call *q)
         text_lit(t, "x-should-retry: false\r\n");
     if (q->refused && q->status == 401)
         text_lit(t, "WWW-Authenticate: Bearer\r\n");
+    if (q->refused && q->status == 405)
+        text_put(t, q->endpoint == AI_MODELS ? VIEW("Allow: GET, HEAD\r\n") : VIEW("Allow: POST\r\n"));
     if (q->refused && (q->status == 503 || q->status == 429) && !(q->limited && !q->rate.allowed)) {
         text_lit(t, "Retry-After: ");
         text_u64(t, MIN(MAX((q->wait_ms + 999) / 1000, (uint64_t)1), (uint64_t)60));

@@ -190,6 +190,9 @@ struct view ask_url(struct service_call *q);
 /* gateway_lookup.c */
 /* What fills are told of a client's request: nothing. */
 const struct http_request *ask_no_request(void);
+/* A field of the request that says what the answer is; the lines of a list as one (RFC 9110 §5.3). What is in the key is what the provider
+ * gets. */
+struct view ask_field(struct service_call *q, struct view name);
 /* The key of q->candidate. False: memory is out. */
 bool ask_make_key(struct service_call *q);
 /* The same of another kind, into *ret; its text lives as long as the request. */

@@ -39,11 +39,27 @@ static struct view scope_of(struct service_call *q)
     return text_view(&t);
 }
 
-static struct view field_value(const struct service_call *q, struct view name)
+struct view ask_field(struct service_call *q, struct view name)
 {
-    const struct field *field = fields_find(&q->request.fields, name);
+    const struct fields *fields = &q->request.fields;
+    const struct field *first = fields_find(fields, name);
+    size_t cap = 0;
+    struct text all;
 
-    return field ? field->value : VIEW_NONE;
+    for (size_t i = 0; first && i < fields->count; i++)
+        if (view_eq_icase(fields->list[i].name, name))
+            cap += fields->list[i].value.len + 2;
+    if (!first || cap == first->value.len + 2)
+        return first ? first->value : VIEW_NONE;
+    all = text_make(arena_alloc(&q->arena, cap), cap);
+    if (!all.ptr)
+        return first->value; /* here as there */
+    for (size_t i = 0; i < fields->count; i++)
+        if (view_eq_icase(fields->list[i].name, name)) {
+            text_put(&all, all.len ? VIEW(", ") : VIEW_NONE);
+            text_put(&all, fields->list[i].value);
+        }
+    return text_view(&all);
 }
 
 bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct view last_user, struct key *ret)
@@ -58,9 +74,10 @@ bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct 
         .region = q->candidate->provider->region,
         .provider = q->candidate->provider->name,
         .model = q->model,
-        .anthropic_version = field_value(q, VIEW("anthropic-version")),
-        .anthropic_beta = field_value(q, VIEW("anthropic-beta")),
-        .openai_beta = field_value(q, VIEW("OpenAI-Beta")),
+        .anthropic_version = ask_field(q, VIEW("anthropic-version")),
+        .anthropic_beta = ask_field(q, VIEW("anthropic-beta")),
+        .openai_beta = ask_field(q, VIEW("OpenAI-Beta")),
+        .query = q->request.query,
     };
     size_t cap = context.scope.len + FINGERPRINT_MAX;
     struct text text = text_make(arena_alloc(&q->arena, cap), cap);

@@ -98,7 +98,7 @@ static int refuse(struct service_call *q, int status, struct view message)
 
 static int read_all(struct service_call *q)
 {
-    bool get = view_eq(q->request.method_name, VIEW("GET"));
+    bool get = view_eq(q->request.method_name, VIEW("GET")) || view_eq(q->request.method_name, VIEW("HEAD"));
     int r = ask_identify(q);
 
     if (r < 0)
@@ -107,6 +107,8 @@ static int read_all(struct service_call *q)
         return refuse(q, q->in.refused, view_str(q->in.detail));
     if (q->path.len == 0)
         return refuse(q, 404, VIEW("no such path: this is an AI gateway, its paths begin with /v1/"));
+    if (ai_path_is_odd(q->path))
+        return refuse(q, 404, VIEW("no such path: it looks like another one than it is"));
     if (q->endpoint == AI_MODELS && !get)
         return refuse(q, 405, VIEW("models are listed with GET"));
     if (q->endpoint != AI_MODELS && q->endpoint != AI_OTHER) {

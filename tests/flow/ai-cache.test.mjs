@@ -1,7 +1,7 @@
 /** The fingerprint cache: what is the same question, what is stored, which rung answers, and what callers may say about it. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
-import { aiFlow, CHAT, gate } from './harness/ai.mjs';
+import { aiFlow, CHAT, gate, MESSAGE } from './harness/ai.mjs';
 import { scratch } from './harness/flow.mjs';
 import { restartNode, startNodes } from './harness/nodes.mjs';
 import { startRedis } from './harness/redis.mjs';
@@ -166,11 +166,34 @@ aiFlow('fields of the request that change the answer are in the key, others are 
         assert.equal(s.claude.count, before + 1, JSON.stringify(headers));
         s.hit(await s.message({}, headers));
     }
+    for (const query of ['beta=true', 'beta=false']) { // the provider sees it
+        const before = s.claude.count;
+        s.miss(await s.ask(`/v1/messages?${query}`, MESSAGE));
+        assert.equal(s.claude.last.url, `/v1/messages?${query}`);
+        assert.equal(s.claude.count, before + 1);
+        s.hit(await s.ask(`/v1/messages?${query}`, MESSAGE));
+    }
     await s.chat();
     await s.chat({}, { 'OpenAI-Beta': 'x=v2' });
     assert.equal(s.cloud.count, 2);
     s.hit(await s.chat({}, { 'X-Request-Id': 'abc', 'User-Agent': 'other', 'X-Stainless-Retry-Count': '1', 'X-Stainless-Timeout': '5' }));
     s.hit(await s.chat({ stream: true, stream_options: { include_usage: true } }));
+});
+
+aiFlow('betas in several lines are one list: all of it goes on, all of it is in the key', NODE, async (s) => {
+    const client = await s.node.client();
+    const body = JSON.stringify(MESSAGE);
+    client.method = 'POST';
+    for (const [i, betas] of [['a', 'b'], ['a', 'c'], ['a']].entries()) {
+        for (let again = 0; again < 2; again++) {
+            await client.send(`POST /v1/messages HTTP/1.1\r\nHost: x\r\nanthropic-version: 2023-06-01\r\n${
+                betas.map((beta) => `anthropic-beta: ${beta}\r\n`).join('')}Content-Length: ${body.length}\r\n\r\n${body}`);
+            assert.equal((await client.response()).status, 200);
+            assert.equal(s.claude.count, i + 1);
+            assert.equal(s.claude.last.headers['anthropic-beta'], betas.join(', '));
+        }
+    }
+    client.close();
 });
 
 const NEVER = [

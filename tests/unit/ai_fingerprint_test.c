@@ -107,6 +107,21 @@ static void test_requests_differ(void **state)
         "{" M ",\"temperature\":0.1}",
         "{" M ",\"temperature\":null}",
         "{" M ",\"top_p\":0.1}",
+        "{" M ",\"presence_penalty\":1}",
+        "{" M ",\"frequency_penalty\":1}",
+        "{" M ",\"top_k\":1}",
+        "{" M ",\"logprobs\":true}",
+        "{" M ",\"top_logprobs\":1}",
+        "{" M ",\"reasoning\":{\"effort\":\"low\"}}",
+        "{" M ",\"thinking\":{\"type\":\"enabled\",\"budget_tokens\":1024}}",
+        "{" M ",\"parallel_tool_calls\":false}",
+        "{" M ",\"modalities\":[\"text\"]}",
+        "{" M ",\"verbosity\":\"low\"}",
+        "{" M ",\"prediction\":{\"type\":\"content\",\"content\":\"x\"}}",
+        "{" M ",\"system\":\"s\"}",
+        "{" M ",\"instructions\":\"s\"}",
+        "{" M ",\"encoding_format\":\"base64\"}",
+        "{" M ",\"dimensions\":8}",
         "{" M ",\"seed\":1}",
         "{" M ",\"seed\":2}",
         "{" M ",\"n\":1}",
@@ -138,6 +153,9 @@ static void test_requests_differ(void **state)
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello  World\"}]}",
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello World\",\"name\":\"x\"}]}",
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"Hello World\"}]}]}",
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"function\":{\"arguments\":\"{}\"}}]}]}",
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"b\",\"function\":{\"arguments\":\"{}\"}}]}]}",
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"b\",\"function\":{\"arguments\":\"{} \"}}]}]}",
         "{\"model\":\"m\",\"messages\":[{\"role\":\"system\",\"content\":\"Hello World\"}]}",
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello World\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"b\"}]}",
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello World\"},{\"role\":\"user\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"a\"}]}",
@@ -178,6 +196,7 @@ static void test_contexts_differ(void **state)
     c[count++].anthropic_version = VIEW("w");
     c[count++].anthropic_beta = VIEW("b,a");
     c[count++].openai_beta = VIEW("d");
+    c[count++].query = VIEW("beta=true");
     c[count++].stream_matters = true;
     c[count++].kind = FINGERPRINT_PARTITION;
     c[count].kind = FINGERPRINT_CANONICAL;
