@@ -417,8 +417,8 @@ struct ai_usage watch_usage(const struct watch *watch, uint64_t prompt_bytes)
 {
     struct ai_usage usage = watch->usage;
 
-    /* What is said before the end is of the prompt, or of a part. */
-    if (usage.known && (watch->finished || watch->ended))
+    /* What is said before the end is of the prompt, or of a part; and no answer is of nothing from nothing. */
+    if (usage.known && (watch->finished || watch->ended) && (usage.input || usage.output))
         return usage;
     usage.known = false;
     if (usage.input == 0)
