@@ -8,33 +8,21 @@
  * Fails when an answer is wrong or ends unsaid, when the node ends or says so itself (sanitizers end it), when it grows in memory or
  * descriptors, when rows of the ledger are missing, or when SIGTERM is not answered by 0.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import fs from 'node:fs';
 import http from 'node:http';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startProvider } from '../tests/flow/harness/provider.mjs';
+import { randomOf, SoakNode } from './soak-node.mjs';
 
 const [binary, seconds = '60', seedText = String(Date.now() % 1e9)] = process.argv.slice(2);
 const CLIENTS = 24;
 const RESIDENT_MAX_MB = /asan|tsan/.test(binary) ? 1200 : 160;
-const DESCRIPTORS_MORE = 100;
 /** What a client may be told when providers fail or it asked for nonsense. */
 const REFUSALS = [400, 404, 429, 502, 503, 504];
 const counts = { requests: 0, answers: 0, hits: 0, streams: 0, left: 0, refused: 0, told: 0, purges: 0, reloads: 0 };
-const problems = [];
-let seed = Number(seedText);
-
-function random(n) {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * n);
-}
-
-const pick = (list) => list[random(list.length)];
+const { random, pick } = randomOf(seedText);
+const node = new SoakNode();
+const { problems } = node;
 
 /* ---- what is asked, and what must be said ---- */
 
@@ -67,15 +55,13 @@ spare.always((request) => (random(20) ? { text: answerOf(numberIn(request)) } : 
 
 /* ---- the node ---- */
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'doorstep-soak-ai-'));
-fs.writeFileSync(path.join(folder, 'prices.json'), JSON.stringify({ currency: 'USD', prices: [{ provider: '*', model: '*', input: 1, output: 2 }] }));
+const prices = node.file('prices.json', JSON.stringify({ currency: 'USD', prices: [{ provider: '*', model: '*', input: 1, output: 2 }] }));
 const breaker = { enabled: false };
-fs.writeFileSync(path.join(folder, 'site.yaml'), JSON.stringify({
-    listen: ['127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, threads: Number(process.env.SOAK_LOOPS ?? 2), memory: { size: '16M' },
-    access_log: { path: path.join(folder, 'access.log') }, state: { path: path.join(folder, 'state.db') },
-    disk: { path: path.join(folder, 'disk'), size: '64M' },
+await node.start(binary, {
+    threads: Number(process.env.SOAK_LOOPS ?? 2), memory: { size: '16M' }, state: { path: path.join(node.folder, 'state.db') },
+    disk: { path: path.join(node.folder, 'disk'), size: '64M' },
     ai: {
-        prices: path.join(folder, 'prices.json'),
+        prices,
         providers: {
             cloud: { url: cloud.v1, keys: cloud.keys, models: ['gpt-*'], breaker, first_token_timeout: '800ms', token_timeout: '1s' },
             claude: { url: claude.url, dialect: 'anthropic', keys: ['sk-ant'], models: ['claude-*'], breaker, first_token_timeout: '800ms' },
@@ -88,20 +74,7 @@ fs.writeFileSync(path.join(folder, 'site.yaml'), JSON.stringify({
         budgets: [{ name: 'all', limit: '100000', per: 'day', each: ['tenant'] }],
     },
     routes: [{ match: '/v1/*', disk: 'pin', ai: { ttl: '5s', semantic: 'canonical', stale_if_error: '10s' } }],
-}));
-const node = spawn(binary, ['run', '-c', path.join(folder, 'site.yaml')], { stdio: ['ignore', 'pipe', 'pipe'] });
-let said = '';
-let ended = null;
-node.stdout.on('data', (data) => { said += data; });
-node.stderr.on('data', (data) => { said += data; });
-const exit = once(node, 'exit').then(([code, signal]) => { ended = code ?? signal; });
-while (!/admin on .*\n/.test(said) && ended === null) {
-    await delay(20);
-}
-const port = Number(/listening on [^\s]*:(\d+)/.exec(said)?.[1]);
-const adminPort = Number(/admin on [^\s]*:(\d+)/.exec(said)?.[1]);
-const descriptors = () => fs.readdirSync(`/proc/${node.pid}/fd`).length;
-const residentMB = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.pid}/status`, 'latin1'))[1]) / 1024;
+});
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
 
 /* ---- a client ---- */
@@ -168,7 +141,7 @@ function one() {
         { 'Cache-Control': 'no-store' }, { 'Cache-Control': 'max-age=1' }]), ...(messages ? { 'anthropic-version': '2023-06-01' } : {}) };
     counts.requests += 1;
     return new Promise((resolve) => {
-        const request = http.request({ host: '127.0.0.1', port, method: 'POST', path: messages ? '/v1/messages' : '/v1/chat/completions', headers,
+        const request = http.request({ host: '127.0.0.1', port: node.port, method: 'POST', path: messages ? '/v1/messages' : '/v1/chat/completions', headers,
             agent }, (response) => {
             const parts = [];
             response.on('data', (part) => {
@@ -213,77 +186,38 @@ function one() {
 
 /* ---- disturbances, the end ---- */
 
-function admin(method, target) {
-    return new Promise((resolve) => {
-        http.request({ host: '127.0.0.1', port: adminPort, method, path: target, agent: false }, (response) => {
-            let text = '';
-            response.on('data', (data) => { text += data; });
-            response.on('end', () => resolve({ status: response.statusCode, text }));
-        }).on('error', () => resolve({ status: 0, text: '' })).end();
-    });
-}
+const PURGES = ['/purge?tag=ai', '/purge?tag=provider:claude', '/purge?all=1', '/purge?tag=ai&soft=1'];
 
-const end = Date.now() + Number(seconds) * 1000;
-const going = () => Date.now() < end && ended === null && problems.length < 20;
-let residentMost = 0;
-const before = ended === null ? descriptors() : 0;
-
-async function disturb() {
-    for (let turn = 1; going(); turn++) {
-        await delay(500);
-        if (ended !== null) {
-            return;
+async function disturb(turn) {
+    [cloud, claude, spare].forEach((provider) => { provider.requests.length = 0; });
+    if (turn % 4 === 0) {
+        const purged = await node.admin('POST', pick(PURGES));
+        counts.purges += 1;
+        if (purged.status !== 200) {
+            problems.push(`a purge was answered with ${purged.status}`);
         }
-        residentMost = Math.max(residentMost, residentMB());
-        [cloud, claude, spare].forEach((provider) => { provider.requests.length = 0; });
-        if (turn % 4 === 0) {
-            const purged = await admin('POST', pick(['/purge?tag=ai', '/purge?tag=provider:claude', '/purge?all=1', '/purge?tag=ai&soft=1']));
-            counts.purges += 1;
-            if (purged.status !== 200) {
-                problems.push(`a purge was answered with ${purged.status}`);
-            }
-        }
-        if (turn % 7 === 0) {
-            node.kill('SIGHUP');
-            counts.reloads += 1;
-        }
+    }
+    if (turn % 7 === 0) {
+        node.reload();
+        counts.reloads += 1;
     }
 }
 
-await Promise.all([disturb(), ...Array.from({ length: CLIENTS }, async () => {
-    while (going()) {
-        await one();
-    }
-})]);
-agent.destroy();
-if (ended === null) {
-    await delay(1500);
-    const more = descriptors() - before;
-    const { text } = await admin('GET', '/ai/ledger?format=json&sum=tenant');
+async function compareRows() {
+    const { text } = await node.admin('GET', '/ai/ledger?format=json&sum=tenant');
     const rows = /"requests":\s*(\d+)/.exec(text)?.[1];
     if (!(Number(rows) >= counts.answers && Number(rows) <= counts.requests)) {
         problems.push(`${rows} rows in the ledger for ${counts.answers} answers to ${counts.requests} requests: ${text.slice(0, 300)}`);
     }
-    if (more > DESCRIPTORS_MORE) {
-        problems.push(`${more} descriptors more than at the start`);
-    }
-    if (residentMost > RESIDENT_MAX_MB) {
-        problems.push(`${Math.round(residentMost)} MiB resident, more than ${RESIDENT_MAX_MB}`);
-    }
-    node.kill('SIGTERM');
-    await Promise.race([exit, delay(40_000)]);
-    if (ended === null) {
-        problems.push('SIGTERM was not obeyed in 40 s');
-        node.kill('SIGKILL');
-    }
-    console.log(`resident at most ${Math.round(residentMost)} MiB, descriptors ${before} at the start, ${more} more at the end; ${rows} rows`);
+    counts.rows = Number(rows);
 }
+
+await node.load(seconds, CLIENTS, one, 500, disturb);
+agent.destroy();
+if (node.ended === null) {
+    await delay(1500);
+    await compareRows();
+}
+await node.stop(RESIDENT_MAX_MB);
 await Promise.all([cloud, claude, spare].map((provider) => provider.stop()));
-fs.rmSync(folder, { recursive: true, force: true });
-if (ended !== 0) {
-    problems.push(`the node ended with ${ended}:\n${said.slice(-6000)}`);
-}
-console.log(`seed ${seedText}, ${seconds} s: ${JSON.stringify(counts)}`);
-problems.forEach((problem) => console.log(`FAIL ${problem}`));
-console.log(problems.length ? `0 passed, ${problems.length} failed` : '1 passed, 0 failed');
-process.exit(problems.length ? 1 : 0);
+node.report(`seed ${seedText}, ${seconds} s: ${JSON.stringify(counts)}`);

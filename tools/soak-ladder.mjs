@@ -16,6 +16,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { randomOf } from './soak-node.mjs';
 
 const [binary, seconds = '60', seedText = String(Date.now() % 1e9)] = process.argv.slice(2);
 process.env.DOORSTEP_BIN = path.resolve(binary);
@@ -41,17 +42,7 @@ const problems = [];
 const counts = {};
 const journal = [];
 
-let seed = Number(seedText);
-
-/** mulberry32: the same seed makes the same plan; what meets what is up to timing. */
-function random(n) {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * n);
-}
-
-const pick = (list) => list[random(list.length)];
+const { random, pick } = randomOf(seedText);
 const count = (what) => { counts[what] = (counts[what] ?? 0) + 1; };
 
 function note(what) {

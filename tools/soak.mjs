@@ -8,29 +8,18 @@
  * Fails when a byte is wrong, when the node ends or says so itself (sanitizers end it), when it grows in memory or descriptors,
  * or when SIGTERM is not answered by 0.
  */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import fs from 'node:fs';
 import http from 'node:http';
-import os from 'node:os';
-import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { randomOf, SoakNode } from './soak-node.mjs';
 
 const [binary, seconds = '60', seedText = String(Date.now() % 1e9)] = process.argv.slice(2);
 const CLIENTS = 24;
 const MEMORY_MB = 64;
 /** What the process may hold: the tier and 48 MiB, or under a sanitizer, whose quarantine and shadow count, a guess. */
 const RESIDENT_MAX_MB = /asan|tsan/.test(binary) ? 900 : MEMORY_MB + 48;
-const DESCRIPTORS_MORE = 100;
-let seed = Number(seedText);
-
-/** mulberry32: the same seed makes the same run, as far as timing lets it. */
-function random(n) {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return Math.floor((((t ^ (t >>> 14)) >>> 0) / 4294967296) * n);
-}
+const { random } = randomOf(seedText);
+const node = new SoakNode();
 
 /** The whole body of an URL /kind/number at a version. */
 function bodyOf(target, version) {
@@ -52,7 +41,7 @@ const kinds = Object.keys(KINDS);
 /** The version of everything; the oldest one that may still be answered; how often the origin has gone. */
 const now = { version: 1, floor: 1, outages: 0, down: false };
 const counts = { requests: 0, complete: 0, confirmed: 0, left: 0, cut: 0, refused: 0, purges: 0, reloads: 0, restarts: 0 };
-const problems = [];
+const { problems } = node;
 
 const origin = http.createServer(async (request, response) => {
     const kind = request.url.split('/')[1];
@@ -79,27 +68,11 @@ origin.listen(0, '127.0.0.1');
 await once(origin, 'listening');
 const originPort = origin.address().port;
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'doorstep-soak-'));
-fs.writeFileSync(path.join(folder, 'site.yaml'), JSON.stringify({
-    listen: ['127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, threads: 2, memory: { size: `${MEMORY_MB}M` },
-    access_log: { path: path.join(folder, 'access.log') },
+await node.start(binary, {
+    threads: 2, memory: { size: `${MEMORY_MB}M` },
     // An origin that cuts one answer in so many would open the breaker, and then nothing else would be tried.
     upstreams: { app: { servers: [`http://127.0.0.1:${originPort}`], breaker: { enabled: false } } }, routes: [{ match: '/*', upstream: 'app' }],
-}));
-const node = spawn(binary, ['run', '-c', path.join(folder, 'site.yaml')], { stdio: ['ignore', 'pipe', 'pipe'] });
-let said = '';
-let ended = null;
-node.stdout.on('data', (data) => { said += data; });
-node.stderr.on('data', (data) => { said += data; });
-const exit = once(node, 'exit').then(([code, signal]) => { ended = code ?? signal; });
-while (!/admin on .*\n/.test(said) && ended === null) {
-    await delay(20);
-}
-const port = Number(/listening on [^\s]*:(\d+)/.exec(said)?.[1]);
-const adminPort = Number(/admin on [^\s]*:(\d+)/.exec(said)?.[1]);
-const descriptors = () => fs.readdirSync(`/proc/${node.pid}/fd`).length;
-const residentMB = () => Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${node.pid}/status`, 'latin1'))[1]) / 1024;
-
+});
 const agent = new http.Agent({ keepAlive: true, maxSockets: CLIENTS });
 
 /** Range and If-None-Match for a body of this length, sometimes. */
@@ -148,7 +121,7 @@ function one() {
     const excused = () => kind === 'broken' || down || now.outages !== outages;
     counts.requests += 1;
     return new Promise((resolve) => {
-        const request = http.get({ host: '127.0.0.1', port, path: target, headers, agent }, (response) => {
+        const request = http.get({ host: '127.0.0.1', port: node.port, path: target, headers, agent }, (response) => {
             const parts = [];
             response.on('data', (part) => {
                 parts.push(part);
@@ -187,12 +160,7 @@ function one() {
 /** Everything becomes another version, and what is stored of the old ones is purged. */
 async function purge() {
     const version = ++now.version;
-    const status = await new Promise((resolve) => {
-        http.request({ host: '127.0.0.1', port: adminPort, method: 'POST', path: '/purge?all=1', agent: false }, (response) => {
-            response.resume();
-            response.on('end', () => resolve(response.statusCode));
-        }).on('error', () => resolve(0)).end();
-    });
+    const { status } = await node.admin('POST', '/purge?all=1');
     if (status !== 200) {
         problems.push(`the purge was answered with ${status}`);
     }
@@ -216,60 +184,19 @@ async function restartOrigin() {
     counts.restarts += 1;
 }
 
-const end = Date.now() + Number(seconds) * 1000;
-const going = () => Date.now() < end && ended === null && problems.length < 20;
-let residentMost = 0;
-const before = ended === null ? descriptors() : 0;
-
-async function disturb() {
-    for (let turn = 1; going(); turn++) {
-        await delay(700);
-        if (ended !== null) {
-            return;
-        }
-        residentMost = Math.max(residentMost, residentMB());
-        await purge();
-        if (turn % 3 === 0) {
-            node.kill('SIGHUP');
-            node.kill('SIGUSR1');
-            counts.reloads += 1;
-        }
-        if (turn % 5 === 0) {
-            await restartOrigin();
-        }
+await node.load(seconds, CLIENTS, one, 700, async (turn) => {
+    await purge();
+    if (turn % 3 === 0) {
+        node.reload('SIGUSR1');
+        counts.reloads += 1;
     }
-}
-
-await Promise.all([disturb(), ...Array.from({ length: CLIENTS }, async () => {
-    while (going()) {
-        await one();
+    if (turn % 5 === 0) {
+        await restartOrigin();
     }
-})]);
+});
 agent.destroy();
-if (ended === null) {
-    await delay(200);
-    const more = descriptors() - before;
-    if (more > DESCRIPTORS_MORE) {
-        problems.push(`${more} descriptors more than at the start`);
-    }
-    if (residentMost > RESIDENT_MAX_MB) {
-        problems.push(`${Math.round(residentMost)} MiB resident, more than ${RESIDENT_MAX_MB}`);
-    }
-    node.kill('SIGTERM');
-    await Promise.race([exit, delay(40_000)]);
-    if (ended === null) {
-        problems.push('SIGTERM was not obeyed in 40 s');
-        node.kill('SIGKILL');
-    }
-    console.log(`resident at most ${Math.round(residentMost)} MiB, descriptors ${before} at the start, ${more} more at the end`);
-}
+await delay(200);
+await node.stop(RESIDENT_MAX_MB);
 origin.closeAllConnections();
 origin.close();
-fs.rmSync(folder, { recursive: true, force: true });
-if (ended !== 0) {
-    problems.push(`the node ended with ${ended}:\n${said.slice(-6000)}`);
-}
-console.log(`seed ${seedText}, ${seconds} s: ${JSON.stringify(counts)}`);
-problems.forEach((problem) => console.log(`FAIL ${problem}`));
-console.log(problems.length ? `0 passed, ${problems.length} failed` : '1 passed, 0 failed');
-process.exit(problems.length ? 1 : 0);
+node.report(`seed ${seedText}, ${seconds} s: ${JSON.stringify(counts)}`);
