@@ -1,7 +1,22 @@
-/* Any bytes replayed in any pieces, with and without a pace: what comes out is the stream without its usage chunks, in the same order
+/* Any bytes replayed in any pieces, with and without a pace: what comes out is the stream without its usage chunks and null usages, in the same order
  * and untouched. */
 #include "ai/replay.h"
 #include "base/check.h"
+
+/* An event without a null "usage". */
+static void put_event(struct buf *out, const struct sse_event *event)
+{
+    struct view raw = event->raw, null;
+    bool inside = event->data.ptr >= raw.ptr && event->data.ptr < raw.ptr + raw.len;
+
+    if (event->comment || !inside || !replay_has_null(event->data, &null)) {
+        buf_put(out, raw);
+        return;
+    }
+    CHECK(null.ptr >= event->data.ptr && null.ptr + null.len <= event->data.ptr + event->data.len);
+    buf_put(out, view_first(raw, (size_t)(null.ptr - raw.ptr)));
+    buf_put(out, view_skip(raw, (size_t)(null.ptr - raw.ptr) + null.len));
+}
 
 /* The stream without usage chunks, by the reader alone. False: it cannot be read to its end. */
 static bool expected(struct view stream, struct buf *out)
@@ -14,7 +29,7 @@ static bool expected(struct view stream, struct buf *out)
     sse_init(&sse, REPLAY_EVENT_MAX);
     while ((got = sse_next(&sse, &stream, &event)) > 0)
         if (event.comment || !replay_is_usage(&doc, event.data))
-            buf_put(out, event.raw);
+            put_event(out, &event);
     if (got == 0)
         buf_put(out, buf_view(&sse.rest));
     sse_free(&sse);

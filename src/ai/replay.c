@@ -1,23 +1,29 @@
 /* Filtering a stream on its way to a client.
  *
  * Without a pace and with nothing to hide, a run is all of the input. To hide, events are told apart: those that lie whole in the input
- * and follow each other make one run, an event that is cut is kept by the reader until it is whole and is a run of its own. With a pace
+ * and follow each other make one run, copied only when something within it is left out: a copy costs less than another write. An event
+ * that is cut is kept by the reader until it is whole and is a run of its own. With a pace
  * a run is what is due: events without text cost nothing, others as many tokens as their text is long. */
 #include "ai/replay.h"
 
+#include <errno.h>
+
 #define BYTES_PER_TOKEN 4
+#define EDITED_ENOUGH ((size_t)64 << 10) /* a run that is copied ends here */
 
 void replay_init(struct replay *r, enum ai_endpoint endpoint, bool hide_usage, uint32_t tokens_per_s)
 {
     *r = (struct replay){ .hide_usage = hide_usage && (endpoint == AI_CHAT || endpoint == AI_COMPLETIONS),
                           .us_per_token = tokens_per_s ? MAX(1000000u / tokens_per_s, 1u) : 0 };
     sse_init(&r->sse, REPLAY_EVENT_MAX);
+    r->edited = buf_make(REPLAY_EVENT_MAX + EDITED_ENOUGH);
 }
 
 void replay_free(struct replay *r)
 {
     sse_free(&r->sse);
     json_free(&r->doc);
+    buf_free(&r->edited);
 }
 
 static struct view skip_blanks(struct view v)
@@ -68,6 +74,60 @@ bool replay_is_usage(struct json *doc, struct view data)
     return choices && doc->tokens[choices].count == 0 && json_get_typed(doc, 0, VIEW("usage"), JSON_OBJECT);
 }
 
+/* How deep in objects and arrays does `at` lie? The data may be anything. */
+static size_t depth_at(struct view data, const char *at)
+{
+    size_t depth = 0;
+    bool in_string = false;
+
+    for (const char *p = data.ptr; p < at; p++) {
+        if (*p == '\\' && in_string)
+            p++;
+        else if (*p == '"')
+            in_string = !in_string;
+        else if (!in_string && (*p == '{' || *p == '['))
+            depth++;
+        else if (!in_string && (*p == '}' || *p == ']'))
+            depth -= depth > 0;
+    }
+    return depth;
+}
+
+/* The member at `name` with one comma: the one before it, or behind the first member the one after it. */
+static struct view with_comma(struct view data, const char *name, const char *end)
+{
+    const char *before = name;
+    struct view rest = skip_blanks(view_skip(data, (size_t)(end - data.ptr)));
+
+    while (before > data.ptr && memchr(" \t\r\n", before[-1], 4))
+        before--;
+    if (before > data.ptr && before[-1] == ',')
+        name = before - 1;
+    else if (rest.len && rest.ptr[0] == ',')
+        end = rest.ptr + 1;
+    return view_make(name, (size_t)(end - name));
+}
+
+bool replay_has_null(struct view data, struct view *ret)
+{
+    struct view at = data, rest;
+
+    while ((at = find(at, VIEW("\"usage\""))).len) {
+        const char *name = at.ptr;
+
+        at = view_skip(at, sizeof("\"usage\"") - 1);
+        rest = skip_blanks(at);
+        if (rest.len == 0 || rest.ptr[0] != ':')
+            continue;
+        rest = skip_blanks(view_skip(rest, 1));
+        if (!view_starts_with(rest, VIEW("null")) || depth_at(data, name) != 1)
+            continue;
+        *ret = with_comma(data, name, rest.ptr + 4);
+        return true;
+    }
+    return false;
+}
+
 /* Bytes of generated text in an event: the longest string among the members that carry text. Only an estimate, so that nothing need be
  * parsed; a member's name cannot stand unescaped within a string. */
 static size_t text_len(struct view data)
@@ -115,6 +175,30 @@ static bool is_hidden(struct replay *r, const struct sse_event *event)
     return r->hide_usage && !event->comment && replay_is_usage(&r->doc, event->data);
 }
 
+/* Appends the event to the run; *ret_run is the run as far as nothing was left out of it. */
+static void add_event(struct replay *r, const struct sse_event *event, struct view *ret_run)
+{
+    struct view null = VIEW_NONE, raw = event->raw;
+    /* Data of several lines is joined elsewhere. */
+    bool inside = event->data.ptr >= raw.ptr && event->data.ptr < raw.ptr + raw.len;
+
+    if (!r->hide_usage || event->comment || !inside || !replay_has_null(event->data, &null))
+        null = VIEW_NONE;
+    if (!null.ptr && r->edited.len == 0) {
+        ret_run->len += raw.len;
+        ret_run->ptr = ret_run->ptr ? ret_run->ptr : raw.ptr;
+        return;
+    }
+    if (r->edited.len == 0)
+        buf_put(&r->edited, *ret_run);
+    buf_put(&r->edited, view_first(raw, null.ptr ? (size_t)(null.ptr - raw.ptr) : raw.len));
+    if (null.ptr)
+        buf_put(&r->edited, view_skip(raw, (size_t)(null.ptr - raw.ptr) + null.len));
+    if (r->edited.failed)
+        r->error = -ENOMEM;
+    *ret_run = buf_view(&r->edited);
+}
+
 /* An event that the reader keeps, because it came in pieces. */
 static int take_kept(struct replay *r, uint64_t now_us, struct view *ret_run, uint64_t *ret_wait_us)
 {
@@ -135,6 +219,7 @@ int replay_next(struct replay *r, struct view *input, uint64_t now_us, struct vi
         return r->error;
     if (r->holds)
         return take_kept(r, now_us, ret_run, ret_wait_us);
+    r->edited.len = 0;
     if (!r->hide_usage && !r->us_per_token) {
         *ret_run = *input;
         *input = view_skip(*input, input->len);
@@ -156,14 +241,19 @@ int replay_next(struct replay *r, struct view *input, uint64_t now_us, struct vi
         }
         if (r->sse.taken) {
             r->held = event; /* the first of the input: no run has begun */
-            return take_kept(r, now_us, ret_run, ret_wait_us);
+            add_event(r, &event, &run);
+            r->held.raw = run;
+            return r->error ? r->error : take_kept(r, now_us, ret_run, ret_wait_us);
         }
         if (r->us_per_token && !is_due(r, cost_us(r, &event), now_us, ret_wait_us)) {
             *input = before;
             break;
         }
-        run.len += event.raw.len;
-        run.ptr = run.ptr ? run.ptr : event.raw.ptr;
+        add_event(r, &event, &run);
+        if (r->error)
+            return r->error;
+        if (r->edited.len >= EDITED_ENOUGH)
+            break;
     }
     if (run.len == 0)
         return got < 0 ? got : 0;

@@ -1,6 +1,6 @@
 /* A pull filter between the bytes of a stream, stored or arriving, and one client: hides the chunk that says nothing but usage from a
- * client that did not ask for it, and sends at a given pace. Everything else is passed on untouched and, as far as it lies in the input,
- * uncopied. One per client; used by one thread. */
+ * client that did not ask for it, and the "usage":null that the other chunks have then, and sends at a given pace. Everything else is
+ * passed on untouched and, as far as nothing is hidden in it and it lies in the input, uncopied. One per client; used by one thread. */
 #pragma once
 
 #include "ai/endpoint.h"
@@ -13,6 +13,7 @@
 struct replay {
     struct sse sse;
     struct json doc;       /* scratch */
+    struct buf edited;     /* the run at hand, when something was left out within it */
     struct sse_event held; /* an event that came in pieces and waits for its time; its bytes are kept in sse */
     uint64_t due_us;       /* when the next event may go; 0: nothing has gone yet */
     uint64_t us_per_token; /* 0: no pace */
@@ -33,3 +34,5 @@ int replay_end(struct replay *r, struct view *ret_run);
 
 /* Is this data OpenAI's usage chunk: no choices, but usage? Does not parse what cannot be one. `doc` is scratch. */
 bool replay_is_usage(struct json *doc, struct view data);
+/* Has this data a top member "usage" that is null? Then *ret is its bytes within the data, with the comma that goes with it. */
+bool replay_has_null(struct view data, struct view *ret);

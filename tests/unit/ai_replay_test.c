@@ -28,8 +28,8 @@ static void pass(struct view stream, size_t piece, bool hide, struct buf *out)
 }
 
 #define BEFORE \
-    CHAT_CHUNK("0", "{\"content\":\"say \\\"choices\\\":[] and \"}", "null") \
-    ": note\r\n\r\n" CHAT_CHUNK("0", "{}", "\"stop\"")
+    "data: {\"choices\":[{\"delta\":{\"content\":\"say \\\"choices\\\":[] and \"}}]}\n\n" \
+    ": note\r\n\r\ndata: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
 
 static void test_hides_usage(void **state)
 {
@@ -61,8 +61,7 @@ static void test_hides_usage(void **state)
 static void test_keeps_others(void **state)
 {
     /* Proves that chunks which only look like the usage chunk pass. */
-    static const char stream[] = "data: {\"choices\":[],\"usage\":null}\n\n"
-                                 "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n"
+    static const char stream[] = "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n"
                                  "data: {\"choices\":[{\"index\":0}],\"usage\":{}}\n\n"
                                  "data: {\"choices\":[{\"choices\":[]}],\"usage\":{}}\n\n"
                                  "data: {\"choices\":[],\"usage\":{}\n\n";
@@ -72,6 +71,52 @@ static void test_keeps_others(void **state)
     pass(VIEW(stream), sizeof(stream), true, &out);
     assert_view(buf_view(&out), stream);
     buf_free(&out);
+}
+
+static void test_hides_null(void **state)
+{
+    /* Proves that what a provider says of usage that is to come is hidden, too, in one run and however the stream is cut, but not what only
+     * looks like it. */
+    static const struct {
+        const char *in, *out;
+    } chunks[] = {
+        { "{\"choices\":[],\"usage\":null}", "{\"choices\":[]}" },
+        { "{\"usage\":null,\"choices\":[{}]}", "{\"choices\":[{}]}" },
+        { "{ \"a\":1 , \"usage\" : null , \"b\":2}", "{ \"a\":1  , \"b\":2}" },
+        { "{\"usage\":null}", "{}" },
+        { "{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":null }\"}}],\"usage\":null}",
+          "{\"choices\":[{\"delta\":{\"content\":\"\\\"usage\\\":null }\"}}]}" },
+        { "{\"x\":{\"usage\":null},\"usage\":{}}", "{\"x\":{\"usage\":null},\"usage\":{}}" },
+        { "{\"x\":{\"usage\":null},\"usage\":null}", "{\"x\":{\"usage\":null}}" },
+        { "{\"x\":\"usage\"}", "{\"x\":\"usage\"}" },
+    };
+    struct buf stream = buf_make(8192), wanted = buf_make(8192);
+    struct view input, run;
+    struct replay r;
+    uint64_t wait;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(chunks); i++) {
+        buf_printf(&stream, "data: %s\r\n\r\n: note\n\n", chunks[i].in);
+        buf_printf(&wanted, "data: %s\r\n\r\n: note\n\n", chunks[i].out);
+    }
+    for (size_t piece = 1; piece <= stream.len; piece++) {
+        struct buf out = buf_make(8192);
+
+        pass(buf_view(&stream), piece, true, &out);
+        assert_true(view_eq(buf_view(&out), buf_view(&wanted)));
+        out.len = 0;
+        pass(buf_view(&stream), piece, false, &out);
+        assert_true(view_eq(buf_view(&out), buf_view(&stream)));
+        buf_free(&out);
+    }
+    replay_init(&r, AI_CHAT, true, 0);
+    input = buf_view(&stream);
+    assert_int_equal(replay_next(&r, &input, 1, &run, &wait), 1);
+    assert_true(view_eq(run, buf_view(&wanted)));
+    replay_free(&r);
+    buf_free(&stream);
+    buf_free(&wanted);
 }
 
 static void test_runs(void **state)
@@ -142,8 +187,8 @@ static void test_bad_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hides_usage), cmocka_unit_test(test_keeps_others), cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_pace),        cmocka_unit_test(test_bad_bytes),
+        cmocka_unit_test(test_hides_usage), cmocka_unit_test(test_keeps_others), cmocka_unit_test(test_hides_null),
+        cmocka_unit_test(test_runs),        cmocka_unit_test(test_pace),         cmocka_unit_test(test_bad_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
