@@ -389,8 +389,10 @@ static void put_vector(struct service_call *q)
     struct semantic_query query;
     struct buf text;
 
-    if (make_query(q, &query, &text))
+    if (make_query(q, &query, &text)) {
+        query.expires_ms = loop_wall_ms(q->loop) + (int64_t)MIN(q->ttl_ms, (uint64_t)INT64_MAX / 2);
         (void)!semantic_add(q->gateway->options.semantic, &query, q->exact_key.text);
+    }
     buf_free(&text);
 }
 

@@ -81,6 +81,7 @@ static void entry_drop(struct semantic_scope *scope, struct semantic_entry *e)
     list_remove(&e->by_age);
     scope->bytes -= entry_bytes(scope, e);
     scope->count--;
+    atomic_fetch_add(&scope->owner->changes, 1);
     (void)vectors_remove(scope->index, id_of(e));
     heap_free(e);
 }
@@ -163,6 +164,7 @@ static struct semantic_scope *scope_make(struct semantic *s, struct semantic_sha
     if (!scope)
         return NULL;
     list_init(&scope->entries);
+    scope->owner = s;
     scope->hash = hash;
     scope->name = view_make(heap_strdup(name.ptr, name.len), name.len);
     if (!scope->name.ptr || vectors_new(dims, s->options.entries_max, &scope->index) < 0 || !buckets_grow(scope)) {
@@ -308,6 +310,7 @@ static void entry_link(struct semantic_scope *scope, struct semantic_entry *e)
 {
     struct semantic_entry **at;
 
+    e->number = atomic_fetch_add(&scope->owner->changes, 1) + 1;
     if (scope->count >= scope->bucket_count)
         (void)buckets_grow(scope);
     at = bucket_of(scope, e->key_hash);
@@ -327,6 +330,7 @@ static struct semantic_entry *entry_make(const struct semantic_query *query, str
         return NULL;
     memcpy(e->partition, query->partition, sizeof(e->partition));
     e->key_hash = hash64(key);
+    e->expires_ms = query->expires_ms;
     e->key_len = (uint16_t)key.len;
     e->text_len = (uint16_t)query->text.len;
     memcpy(e->bytes, key.ptr, key.len);
@@ -351,6 +355,8 @@ static int put_locked(struct semantic *s, struct semantic_shard *shard, const st
     if (bytes > s->options.bytes_max)
         return -E2BIG;
     old = entry_find(scope, semantic_entry_key(e));
+    if (old && !row && memcmp(old->partition, e->partition, sizeof(e->partition)) == 0)
+        e->learned = old->learned; /* the same prompt, answered anew */
     if (old)
         entry_drop(scope, old);
     make_room(s, scope, bytes);
@@ -446,6 +452,7 @@ void semantic_feedback(struct semantic *s, const struct semantic_match *match, b
     scope = scope_find(shard, match->scope, VIEW_NONE);
     if (scope) {
         learned_add(&scope->learned, match->similarity, correct);
+        atomic_fetch_add(&s->changes, 1);
         e = entry_find(scope, semantic_key(match));
         if (e)
             learned_add(&e->learned, match->similarity, correct);

@@ -35,7 +35,8 @@ struct semantic_query {
     struct view text;    /* the last user message */
     const float *vector; /* of length 1 */
     unsigned dims;
-    float threshold; /* the caller's; raises the configured one, never lowers it */
+    float threshold;    /* the caller's; raises the configured one, never lowers it */
+    int64_t expires_ms; /* of what is added: when its answer is too old (wall clock); 0: never */
 };
 
 struct semantic_match {
@@ -97,10 +98,18 @@ void semantic_report(struct semantic *s, struct semantic_report *ret);
  * Good enough to count doubtful hits, not to judge prose: errs towards "no" for short and towards "yes" for long answers. Pure. */
 bool semantic_agree(struct view answer_a, struct view answer_b);
 
+/* ---- keeping house; these take a while, but hold no lock for long ---- */
+
+/* Forgets what has expired, and what `lives` says no answer is stored for; it is called without a lock. Returns how many went. */
+unsigned semantic_sweep(struct semantic *s, int64_t now_ms, bool (*lives)(void *arg, struct view key), void *arg);
+/* Counts up with every change. */
+uint64_t semantic_changes(const struct semantic *s);
+
 /* ---- across restarts; these block ---- */
 
-/* Writes everything to `path` (mode 0600: it holds prompts), by way of path.new. 0 or -errno. */
-int semantic_save(struct semantic *s, const char *path);
-/* Adds what `path` holds. Returns the entries read, -errno (-ENOENT: none there; -EINVAL: not such a file, or of another version). Damaged
- * records are left out and counted in *ret_bad, which is written on every return. */
-int semantic_load(struct semantic *s, const char *path, uint32_t *ret_bad);
+/* Writes everything to `path` (mode 0600: it holds prompts), by way of path.new. `model`: of the vectors; text of at most 32 bytes.
+ * 0 or -errno. */
+int semantic_save(struct semantic *s, const char *path, const char *model);
+/* Adds what `path` holds and has not expired. Returns the entries read, -errno (-ENOENT: none there; -EINVAL: not such a file, or of another
+ * version; -ESTALE: of another model). Damaged records are left out and counted in *ret_bad, which is written on every return. */
+int semantic_load(struct semantic *s, const char *path, const char *model, int64_t now_ms, uint32_t *ret_bad);

@@ -15,7 +15,8 @@
 struct semantic_entry {
     struct node by_age;
     struct semantic_entry *next; /* in its bucket */
-    uint64_t key_hash;
+    uint64_t key_hash, number;   /* number: counts up in the order of age */
+    int64_t expires_ms;
     uint8_t partition[16];
     struct learned learned;
     uint16_t key_len, text_len;
@@ -24,6 +25,7 @@ struct semantic_entry {
 
 struct semantic_scope {
     struct semantic_scope *next;
+    struct semantic *owner;
     uint64_t hash, used; /* used: tick of the last lookup or add */
     struct view name;    /* owned */
     struct vectors *index;
@@ -43,7 +45,7 @@ struct semantic {
     struct semantic_options options;
     struct semantic_shard shards[SEMANTIC_SHARDS];
     _Atomic uint64_t counts[SEMANTIC_LEVELS][3], verified[SEMANTIC_LEVELS], wrong[SEMANTIC_LEVELS];
-    _Atomic uint64_t by_guards, by_threshold, evicted, tick;
+    _Atomic uint64_t by_guards, by_threshold, evicted, tick, changes;
     _Atomic uint32_t scopes;
 };
 
@@ -56,6 +58,17 @@ static inline struct view semantic_entry_text(const struct semantic_entry *e)
 {
     return view_make(e->bytes + e->key_len, e->text_len);
 }
+
+/* Where a walk over all entries is. Starts zeroed. */
+struct semantic_walk {
+    unsigned shard;
+    bool inside; /* of the scope with this hash, behind this entry */
+    uint64_t hash, number;
+};
+/* Visits some entries under their shard's lock, so that lookups do not wait for long; entries may come and go between two calls. False: that
+ * was all. */
+bool semantic_walk(struct semantic *s, struct semantic_walk *walk,
+                   void (*visit)(struct semantic_scope *scope, struct semantic_entry *e, void *arg), void *arg);
 
 /* As semantic_add(), from a saved row instead of a vector when `row` is set. `learned`: NULL for a new entry. */
 int semantic_put(struct semantic *s, const struct semantic_query *query, struct view key, const int8_t *row,

@@ -2,6 +2,7 @@
 #include "main/gateway.h"
 
 #include "ai/embed_remote.h"
+#include "ai/semantic_keeper.h"
 #include "base/heap.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -117,6 +118,11 @@ static int open_embedding(struct gateway *gateway, const struct site *site, stru
     return embed_onnx_open(from->model.ptr, from->library.len ? from->library.ptr : NULL, 1, &gateway->embed, reason);
 }
 
+static const char *model_id(const struct gateway *gateway)
+{
+    return gateway->embed ? embed_id(gateway->embed) : "";
+}
+
 static void load_semantic(struct gateway *gateway, const struct site *site)
 {
     static const char name[] = "/semantic.index";
@@ -130,14 +136,32 @@ static void load_semantic(struct gateway *gateway, const struct site *site)
     text_put(&path, site->disk.path);
     text_put(&path, view_make(name, sizeof(name))); /* with its NUL */
     gateway->semantic_path = path.ptr;
-    r = semantic_load(gateway->semantic, path.ptr, &bad);
-    if (r < 0 && r != -ENOENT)
+    r = semantic_load(gateway->semantic, path.ptr, model_id(gateway), clock_wall_ms(), &bad);
+    if (r == -ESTALE)
+        log_info("ai: %s was made with another embedding model: the semantic index begins empty", path.ptr);
+    else if (r < 0 && r != -ENOENT)
         log_warn("ai: %s was not read (%s): the semantic index begins empty", path.ptr, strerror(-r));
     else if (bad)
         log_warn("ai: %s has %u damaged entries, which are left out", path.ptr, bad);
 }
 
-static int open_semantic(struct gateway *gateway, const struct site *site, struct text *reason)
+static int start_keeper(struct gateway *gateway, const struct server *server)
+{
+    struct semantic_keeper_options options = {
+        .semantic = gateway->semantic,
+        .path = gateway->semantic_path,
+        .model = model_id(gateway),
+        .memory = server->memory,
+        .disk = server->disk,
+        .shared = server->shared != NULL,
+        .marks = server->marks,
+    };
+
+    return gateway->embed ? semantic_keeper_new(&options, &gateway->keeper) : 0;
+}
+
+static int open_semantic(struct gateway *gateway, const struct server *server, const struct site *site,
+                         struct text *reason)
 {
     const struct site_ai_semantic *from = &site->ai.semantic;
     struct semantic_options options = { .entries_max = (uint32_t)from->entries,
@@ -149,7 +173,7 @@ static int open_semantic(struct gateway *gateway, const struct site *site, struc
         r = semantic_new(&options, &gateway->semantic);
     if (r == 0)
         load_semantic(gateway, site);
-    return r;
+    return r == 0 ? start_keeper(gateway, server) : r;
 }
 
 /* ---- all of it ---- */
@@ -169,7 +193,7 @@ int gateway_open(struct gateway *gateway, struct server *server, struct workers 
     else
         r = open_money(gateway, site, loop_count, &reason);
     if (r == 0)
-        r = open_semantic(gateway, site, &reason);
+        r = open_semantic(gateway, server, site, &reason);
     if (r == 0) {
         struct ai_gateway_options options = {
             .fill = &server->fill,
@@ -225,10 +249,7 @@ void gateway_close_loop(struct gateway *gateway, struct loop *loop)
 
 void gateway_close(struct gateway *gateway)
 {
-    int r = gateway->semantic && gateway->semantic_path ? semantic_save(gateway->semantic, gateway->semantic_path) : 0;
-
-    if (r < 0)
-        log_warn("ai: %s was not written: %s", gateway->semantic_path, strerror(-r));
+    semantic_keeper_free(gateway->keeper);
     ai_gateway_free(gateway->ai);
     semantic_free(gateway->semantic);
     embed_free(gateway->embed);

@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { aiFlow, CHAT, gate, TWO } from './harness/ai.mjs';
-import { scratch } from './harness/flow.mjs';
+import { run, scratch } from './harness/flow.mjs';
 import { until } from './harness/server.mjs';
 
 const say = (content, more = {}) => ({ messages: [{ role: 'user', content }], ...more });
@@ -93,8 +93,8 @@ function wordVector(word) {
 }
 
 /** Model2Vec's files: words that matter point anywhere, the others are short, so that they hardly turn the mean. */
-function writeModel(folder) {
-    const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...SMALL, 'vaccines', 'work', 'photosynthesis', 'engines', 'fail'];
+function writeModel(folder, ...more) {
+    const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...SMALL, 'vaccines', 'work', 'photosynthesis', 'engines', 'fail', ...more];
     const dims = 64;
     const values = new Float32Array(words.length * dims);
     words.forEach((word, i) => values.set(wordVector(word), i * dims));
@@ -147,6 +147,178 @@ aiFlow('embedding: an answer that was purged is not found by its neighbours', EM
     const purge = await s.node.admin('/purge?tag=model:gpt-4o-mini', { method: 'POST' });
     assert.equal(purge.status, 200);
     s.miss(await s.chat(say('Explain how vaccines work')));
+});
+
+/* ---- the index and its answers ---- */
+
+const entries = async (s) => Number(/^doorstep_ai_semantic_entries (\d+)$/m.exec((await s.node.admin('/metrics')).text)[1]);
+
+aiFlow('embedding: what is purged or too old leaves the index, asked for or not', { ...EMBEDDING, needs: 'node' }, async (s) => {
+    s.miss(await s.chat(say('How do vaccines work?')));
+    s.miss(await s.chat({ ...say('How do engines work?'), model: 'gpt-4o' }));
+    s.miss(await s.chat(say('How do engines fail?'), { 'cf-aig-cache-ttl': '1' }));
+    assert.equal(await entries(s), 3);
+    await s.node.admin('/purge?tag=model:gpt-4o', { method: 'POST' });
+    await until(async () => await entries(s) === 1, 'the purged one and the old one are gone');
+    await s.node.admin('/purge?all=1', { method: 'POST' });
+    await until(async () => await entries(s) === 0, 'all are gone');
+});
+
+function onDisk(s, more = {}) {
+    const folder = scratch();
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    return { folder, index: path.join(folder, 'disk', 'semantic.index'),
+        config: s.config({ ...more, config: { disk: { path: path.join(folder, 'disk'), size: '32M', segment: '4M' }, state: { path: path.join(folder, 'state.db') } } }) };
+}
+
+const holds = (file, text) => fs.existsSync(file) && fs.readFileSync(file).includes(text);
+
+aiFlow('embedding: the index survives kill -9', { ...EMBEDDING, needs: 'node', node: false }, async (s) => {
+    const { config, index } = onDisk(s);
+    s.node = await s.startNode({ config });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    await until(() => holds(index, 'How do vaccines work?'), 'the index is written while the node runs');
+    assert.equal(fs.statSync(index).mode & 0o777, 0o600);
+    await s.node.kill();
+    s.node = await s.startNode({ config });
+    assert.equal(s.wall(s.hit(await s.chat(say('Explain how vaccines work')))).semantic, 'embedding');
+    assert.equal(s.cloud.count, 1);
+    await s.node.admin('/purge?all=1', { method: 'POST' });
+    await until(() => !holds(index, 'How do vaccines work?'), 'a prompt whose answer is purged leaves the file');
+});
+
+aiFlow('embedding: a purge that came while the answer was on disk only', { ...EMBEDDING, needs: 'node', node: false }, async (s) => {
+    const { config } = onDisk(s);
+    s.node = await s.startNode({ config });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    await s.node.settled();
+    await s.node.stop();
+    s.node = await s.startNode({ config });
+    assert.equal(await entries(s), 1);
+    await s.node.admin('/purge?tag=model:gpt-4o-mini', { method: 'POST' });
+    await until(async () => await entries(s) === 0, 'its prompt is gone');
+});
+
+aiFlow('embedding: a damaged index, one of nonsense and one of another model are thrown away, each with one line', { ...EMBEDDING, needs: 'node', node: false }, async (s) => {
+    const { config, index, folder } = onDisk(s);
+    s.node = await s.startNode({ config });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    await s.node.settled();
+    await s.node.stop();
+    const good = fs.readFileSync(index);
+    const start = async (bytes, semantic) => {
+        fs.writeFileSync(index, bytes);
+        s.node = await s.startNode({ config: semantic ? { ...config, ai: { ...config.ai, semantic } } : config });
+        const count = await entries(s);
+        await s.node.stop();
+        return [count, s.node.stderr.split('\n').filter((line) => line.includes('semantic.index'))];
+    };
+    const flipped = Buffer.from(good);
+    flipped[good.length - 5] ^= 1;
+    for (const [bytes, semantic, line] of [[flipped, undefined, /1 damaged entries/], [good.subarray(0, good.length - 9), undefined, /1 damaged entries/],
+        [Buffer.from('nonsense'), undefined, /begins empty/], [Buffer.alloc(0), undefined, /begins empty/],
+        [good, { model: writeModel(path.join(folder, 'other'), 'more') }, /another embedding model/]]) {
+        const [count, lines] = await start(bytes, semantic);
+        assert.equal(count, 0);
+        assert.equal(lines.length, 1, lines.join('\n'));
+        assert.match(lines[0], line);
+    }
+    assert.deepEqual(await start(good), [1, []]);
+});
+
+aiFlow('embedding: each other part of a request is a hard partition', { ...EMBEDDING, models: { alias: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }] } } }, async (s) => {
+    const near = 'Explain how vaccines work';
+    const turns = (last, ...before) => ({ messages: [...before.map((content, i) => ({ role: i % 2 ? 'assistant' : 'user', content })), { role: 'user', content: last }] });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    s.miss(await s.chat(turns('How do vaccines work?', 'hi', 'hello')));
+    const parts = {
+        temperature: { temperature: 0.5 }, 'top_p': { top_p: 0.9 }, 'max_tokens': { max_tokens: 5 }, seed: { seed: 1 }, stop: { stop: ['x'] }, n: { n: 2 },
+        'response_format': { response_format: { type: 'json_object' } }, 'what nobody knows': { anything: { at: 'all' } }, model: { model: 'gpt-4o' },
+        'the system prompt': { messages: [{ role: 'system', content: 'Be rude.' }, { role: 'user', content: near }] },
+        'earlier turns': turns(near, 'hi', 'Hello'), 'fewer turns': turns(near, 'hi'), 'a name': { messages: [{ role: 'user', content: near, name: 'anna' }] },
+        'a role': { messages: [{ role: 'developer', content: 'hi' }, { role: 'user', content: near }] },
+        'content in parts': { messages: [{ role: 'user', content: [{ type: 'text', text: near }] }] },
+    };
+    for (const [what, more] of Object.entries(parts)) {
+        assert.equal(s.status(await s.chat({ ...say(near), ...more })).hit, undefined, what);
+    }
+    s.miss(await s.message(say(near, { model: 'claude-test-1' })));
+    s.miss(await s.chat(say(near), { 'OpenAI-Beta': 'other=v1' }));
+    for (const more of [{ stream: true }, { metadata: { a: 'b' } }, { model: 'alias' }]) {
+        s.hit(await s.chat({ ...say(near), ...more }));
+    }
+    s.hit(await s.chat(turns(near, 'hi', 'hello')));
+});
+
+aiFlow('embedding: images, tools, tool turns and more than four turns are left alone', EMBEDDING, async (s) => {
+    const image = [{ type: 'text', text: 'How do vaccines work?' }, { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } }];
+    const call = { role: 'assistant', content: null, tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } }] };
+    const asks = [(text) => ({ messages: [{ role: 'user', content: [{ ...image[0], text }, image[1]] }] }),
+        (text) => say(text, { tools: [{ type: 'function', function: { name: 'f' } }] }),
+        (text) => ({ messages: [{ role: 'user', content: 'q' }, call, { role: 'tool', tool_call_id: 'a', content: 'x' }, { role: 'user', content: text }] }),
+        (text) => ({ messages: [1, 2, 3, 4, 5].map((i) => ({ role: 'user', content: i === 5 ? text : `q ${i}` })) })];
+    for (const ask of asks) {
+        s.miss(await s.chat(ask('How do vaccines work?')));
+        s.miss(await s.chat(ask('Explain how vaccines work')));
+    }
+    assert.equal(await entries(s), 0);
+    const four = (text) => ({ messages: [1, 2, 3, 4].map((i) => ({ role: 'user', content: i === 4 ? text : `q ${i}` })) });
+    s.miss(await s.chat(four('How do vaccines work?')));
+    s.hit(await s.chat(four('Explain how vaccines work')));
+});
+
+for (const scope of ['tenant', 'user', 'public']) {
+    aiFlow(`embedding and canonical: scope ${scope}: who gets whose answers`, { ...EMBEDDING, needs: 'node', node: false }, async (s) => {
+        const folder = scratch();
+        s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+        s.node = await s.startNode({ config: s.config({ ai: { ...EMBEDDING.ai, auth: 'keys' }, route: { ...EMBEDDING.route, scope }, config: { state: { path: path.join(folder, 'state.db') } } }) });
+        const keys = {};
+        const ask = async (tenant, content, user) => {
+            keys[tenant] ??= (await run(['keys', 'create', '--name', 'k', '--tenant', tenant, '--admin', `127.0.0.1:${s.node.adminPort}`])).stdout.trim();
+            return s.chat({ ...say(content), user }, { Authorization: `Bearer ${keys[tenant]}` });
+        };
+        const same = scope === 'public' ? s.hit : s.miss;
+        s.miss(await ask('acme', 'How do vaccines work?', 'anna'));
+        same(await ask('other', 'Explain how vaccines work', 'anna'));
+        same(await ask('acmee', 'how do vaccines work, please', 'anna'));
+        same(await ask('acm', 'Explain how vaccines work', 'eanna'));
+        (scope === 'user' ? s.miss : s.hit)(await ask('acme', 'Explain how vaccines work', 'bert'));
+        s.hit(await ask('acme', 'Explain how vaccines work', 'anna'));
+        s.hit(await ask('acme', 'how do vaccines work, please', 'anna'));
+    });
+}
+
+aiFlow('embedding: off and canonical make no vectors', { ...EMBEDDING, route: { semantic: 'canonical', verify: 0 } }, async (s) => {
+    s.miss(await s.chat(say('How do vaccines work?')));
+    s.miss(await s.chat(say('Explain how vaccines work')));
+    assert.equal(await entries(s), 0);
+});
+
+aiFlow('embedding: shadow mode counts and compares; what it learns closes the entry', { ...EMBEDDING, route: { semantic: 'embedding', shadow: true } }, async (s) => {
+    s.cloud.next({ text: 'They train the immune system.' }, { text: 'They train the immune system.' });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    s.miss(await s.chat(say('Explain how vaccines work')));
+    const report = async () => JSON.parse((await s.node.admin('/top')).text).ai.semantic.embedding;
+    const first = await until(async () => (await report()).verified === 1 && report());
+    assert.deepEqual([first.lookups, first.hits, first.shadow_hits, first.wrong, first.false_hit_rate, first.low], [2, 0, 1, 0, 0, 0]);
+    assert.ok(first.high > 0.5, 'one verdict says little');
+    assert.equal(s.cloud.count, 2);
+});
+
+aiFlow('embedding: a verified hit that was wrong raises the thresholds: no more hits there', { ...EMBEDDING, route: { semantic: 'embedding', verify: 1 } }, async (s) => {
+    s.cloud.next({ text: 'They train the immune system in 3 steps.' }, { text: 'No. With 5 engines, on Mars.' });
+    s.miss(await s.chat(say('How do vaccines work?')));
+    s.miss(await s.chat(say('Explain how vaccines work')));
+    const semantic = await until(async () => {
+        const found = JSON.parse((await s.node.admin('/top')).text).ai.semantic;
+        return found.embedding.wrong === 1 && found;
+    });
+    assert.equal(semantic.embedding.verified, 1);
+    assert.ok(semantic.embedding.low > 0 && semantic.embedding.high === 1);
+    s.miss(await s.chat(say('Explain how do vaccines work')));
+    const after = JSON.parse((await s.node.admin('/top')).text).ai.semantic;
+    assert.equal(after.embedding.verified, 1);
+    assert.ok(after.refused_by_threshold >= 1);
 });
 
 /* ---- vectors of a provider's /v1/embeddings ---- */

@@ -295,15 +295,15 @@ static void files(void **state)
 
     (void)state;
     (void)snprintf(path, sizeof(path), "/tmp/doorstep-semantic-%d", (int)getpid());
-    assert_int_equal(semantic_load(t, path, &bad), -ENOENT);
+    assert_int_equal(semantic_load(t, path, "m", 1, &bad), -ENOENT);
     for (unsigned i = 0; i < 10; i++) {
         vector(v, i, 0);
         (void)snprintf(name, sizeof(name), "key-%u", i);
         q = query("a", "What is tea?", v);
         assert_int_equal(semantic_add(s, &q, view_str(name)), 0);
     }
-    assert_int_equal(semantic_save(s, path), 0);
-    assert_int_equal(semantic_load(t, path, &bad), 10);
+    assert_int_equal(semantic_save(s, path, "m"), 0);
+    assert_int_equal(semantic_load(t, path, "m", 1, &bad), 10);
     assert_int_equal(bad, 0);
     assert_int_equal(semantic_lookup(t, &q, &match), 1);
     assert_true(view_eq(semantic_key(&match), VIEW("key-9")));
@@ -316,15 +316,58 @@ static void files(void **state)
     assert_true(len > 1000 && len < sizeof(bytes));
     bytes[len / 2] = (char)(bytes[len / 2] ^ 1);
     put_file(bytes, len);
-    assert_int_equal(semantic_load(t, path, &bad), 9);
+    assert_int_equal(semantic_load(t, path, "m", 1, &bad), 9);
     assert_int_equal(bad, 1);
     semantic_forget_scope(t, VIEW_NONE);
     put_file(bytes, len - 3);
-    assert_int_equal(semantic_load(t, path, &bad), 8);
+    assert_int_equal(semantic_load(t, path, "m", 1, &bad), 8);
     assert_int_equal(bad, 2);
     memset(bytes, 'x', len);
     put_file(bytes, len);
-    assert_int_equal(semantic_load(t, path, &bad), -EINVAL);
+    assert_int_equal(semantic_load(t, path, "m", 1, &bad), -EINVAL);
+    (void)unlink(path);
+    semantic_free(s);
+    semantic_free(t);
+}
+
+static bool is_even(void *arg, struct view key)
+{
+    ++*(unsigned *)arg;
+    return (key.ptr[key.len - 1] - '0') % 2 == 0;
+}
+
+static void sweeps(void **state)
+{
+    /* A sweep visits every entry of every scope once, also of large ones, and takes what expired and what lives no more; a file has all
+     * others, once each, and none of another model or too old. */
+    struct semantic *s = make(NULL), *t = make(NULL);
+    struct semantic_report report;
+    unsigned asked = 0;
+    char name[32], scope[8];
+    float v[DIMS];
+    uint32_t bad;
+
+    (void)state;
+    (void)snprintf(path, sizeof(path), "/tmp/doorstep-semantic-%d", (int)getpid());
+    for (unsigned i = 0; i < 3000; i++) {
+        struct semantic_query q;
+
+        vector(v, i, 0);
+        (void)snprintf(name, sizeof(name), "key-%u", i);
+        (void)snprintf(scope, sizeof(scope), "s%u", i < 1500 ? 0 : i % 20);
+        q = query(scope, "What is tea?", v);
+        q.expires_ms = i < 10 ? 1000 : i < 20 ? 3000 : 0;
+        assert_int_equal(semantic_add(s, &q, view_str(name)), 0);
+    }
+    assert_int_equal(semantic_save(s, path, "m"), 0);
+    assert_int_equal(semantic_load(t, path, "m", 0, &bad), 3000);
+    assert_int_equal(semantic_load(t, path, "m", 2000, &bad), 2990);
+    assert_int_equal(semantic_load(t, path, "n", 0, &bad), -ESTALE);
+    assert_int_equal(semantic_load(t, path, "", 0, &bad), -ESTALE);
+    assert_int_equal(semantic_sweep(s, 2000, is_even, &asked), 10 + 1495);
+    assert_int_equal(asked, 2990);
+    semantic_report(s, &report);
+    assert_int_equal(report.entries, 1495);
     (void)unlink(path);
     semantic_free(s);
     semantic_free(t);
@@ -334,6 +377,7 @@ static void *hammer(void *arg)
 {
     struct semantic *s = arg;
     struct semantic_match match;
+    unsigned asked = 0;
     float v[DIMS];
     char name[32];
 
@@ -347,6 +391,8 @@ static void *hammer(void *arg)
             semantic_feedback(s, &match, true);
         if (i % 7 == 0)
             (void)semantic_forget(s, VIEW_NONE, view_str(name));
+        if (i % 100 == 0)
+            (void)semantic_sweep(s, 1, is_even, &asked);
     }
     return NULL;
 }
@@ -383,9 +429,9 @@ static void out_of_memory(void **state)
         heap_fault(nth, 1);
         error = semantic_add(s, &q, VIEW("k"));
         if (error == 0)
-            error = semantic_save(s, path);
+            error = semantic_save(s, path, "m");
         if (error == 0)
-            error = semantic_load(s, path, &bad) == 1 ? 0 : -ENOMEM;
+            error = semantic_load(s, path, "m", 1, &bad) == 1 ? 0 : -ENOMEM;
         heap_fault(0, 0);
         assert_true(error == 0 || error == -ENOMEM);
         assert_int_equal(semantic_add(s, &q, VIEW("k")), 0);
@@ -398,9 +444,10 @@ static void out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds),   cmocka_unit_test(forgets), cmocka_unit_test(bounded),
-        cmocka_unit_test(refuses), cmocka_unit_test(learns),  cmocka_unit_test(agrees),
-        cmocka_unit_test(files),   cmocka_unit_test(threads), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(finds),         cmocka_unit_test(forgets), cmocka_unit_test(bounded),
+        cmocka_unit_test(refuses),       cmocka_unit_test(learns),  cmocka_unit_test(agrees),
+        cmocka_unit_test(files),         cmocka_unit_test(sweeps),  cmocka_unit_test(threads),
+        cmocka_unit_test(out_of_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
