@@ -172,6 +172,22 @@ static int status_for_client(int status)
     }
 }
 
+/* Nobody is to see our credentials, whatever a provider says about them. */
+void call_hide_keys(struct call *call, size_t from)
+{
+    const struct ai_provider *provider = call->provider;
+
+    for (unsigned i = 0; i < provider->credential_count; i++) {
+        struct view key = provider->credentials[i].value;
+        char *at = call->out.ptr + from, *end = call->out.ptr + call->out.len;
+
+        while (key.len && at < end && (at = memmem(at, (size_t)(end - at), key.ptr, key.len)) != NULL) {
+            memset(at, '*', key.len);
+            at += key.len;
+        }
+    }
+}
+
 /* The body of an error is the provider's own where the client can read it and it cannot speak of our keys. */
 static void put_error(struct call *call, int status, struct view body)
 {
@@ -183,12 +199,13 @@ static void put_error(struct call *call, int status, struct view body)
         buf_put(&call->out, body);
     else if (translate_error(provider, client, status, body, &call->out) < 0)
         call->out.len = 0;
+    call_hide_keys(call, 0);
 }
 
 void call_failed(struct call *call, int status, enum watch_error error, struct view body)
 {
-    bool fault = status >= 500 && status != 529;
     const struct http_response *head = call->x ? exchange_head(call->x) : NULL;
+    bool fault = status >= 500 && status != 529;
 
     call->report.error_class = class_of(status, error);
     if (status >= 500 && head && head->status == 200)
@@ -198,6 +215,9 @@ void call_failed(struct call *call, int status, enum watch_error error, struct v
         begin_attempt(call);
         return;
     }
+    if (error == WATCH_QUOTA)
+        status = 402; /* some say it with a 400 or a 429, which are for who asks */
+    call->too_long = is_of_request(status) && ai_error_is_too_long(body);
     put_error(call, status, body);
     call_publish(call, status_for_client(status), VIEW("application/json"));
     if (call->mode != CALL_OVER)
@@ -237,7 +257,7 @@ static void begin_attempt(struct call *call)
         give_up(call, EXCHANGE_INTERNAL, "out of memory");
         return;
     }
-    timer_set(&call->timer, call->request.stream ? call->provider->first_ms : call->provider->total_ms);
+    timer_set(&call->timer, call->request.stream ? call->request.candidate->first_ms : call->provider->total_ms);
     task_wake(&call->task);
 }
 
@@ -440,7 +460,7 @@ static struct view call_head_bytes(const struct source *source)
 static void resume(struct call *call)
 {
     if (call->mode == CALL_STREAM && !call->watch.ended)
-        timer_set(&call->timer, call->provider->idle_ms);
+        timer_set(&call->timer, call->request.candidate->idle_ms);
     task_wake(&call->task);
 }
 

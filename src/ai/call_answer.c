@@ -59,15 +59,16 @@ static void note_content(struct call *call)
         call->report.first_us = MAX(clock_mono_us() - call->started_us, (uint64_t)1);
         call->timing.first_byte_us = (uint32_t)MIN(call->report.first_us, (uint64_t)UINT32_MAX);
     }
-    timer_set(&call->timer, call->provider->idle_ms);
+    timer_set(&call->timer, call->request.candidate->idle_ms);
 }
 
 /* False: the stream is over for us. */
 static bool take_event(struct call *call, const struct sse_event *event)
 {
     unsigned marks = watch_event(&call->watch, event);
+    size_t before = call->out.len;
 
-    call->held_events++;
+    call->held_events += !(marks & WATCH_KEEPALIVE);
     if (marks & WATCH_ERROR && !call->published) {
         call_failed(call, status_of(call->watch.error), call->watch.error, event->data);
         return false;
@@ -85,6 +86,7 @@ static bool take_event(struct call *call, const struct sse_event *event)
     if (marks & WATCH_END)
         timer_set(&call->timer, CALL_LINGER_MS);
     if (marks & WATCH_ERROR) {
+        call_hide_keys(call, before);
         call->report.error_class = "error_in_stream";
         call_over(call, false);
         return false;

@@ -51,6 +51,7 @@ struct call {
     unsigned held_events;
     bool published; /* the fill may see the head */
     bool sound, billed;
+    bool too_long; /* the provider says that its model cannot take so long a prompt */
     enum exchange_state state;
     enum exchange_error error;
     char detail[96];
@@ -85,6 +86,8 @@ void call_end_error(struct call *call, int status);
 /* The attempt failed with what a provider's status or an error inside of a 200 says: another attempt, or the answer to the fill. `body`:
  * the provider's error body, empty when there is none. */
 void call_failed(struct call *call, int status, enum watch_error error, struct view body);
+/* Of `out`, from `from` on. */
+void call_hide_keys(struct call *call, size_t from);
 /* The head is there and may be seen. */
 void call_publish(struct call *call, int status, struct view content_type);
 /* No more bytes: `sound` says whether they may be kept. */

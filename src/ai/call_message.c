@@ -146,6 +146,8 @@ bool call_write_head(struct call *call, int status, struct view content_type, co
     } else {
         buf_lit(b, "Cache-Control: no-store\r\n");
     }
+    if (call->too_long)
+        buf_lit(b, "Doorstep-AI-Too-Long: 1\r\n");
     if (from)
         put_provider_fields(b, call, &from->fields);
     if (status == 429 || status == 503) {

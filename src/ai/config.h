@@ -30,7 +30,7 @@ struct ai_provider {
     _Atomic unsigned turn;     /* round robin over credentials */
     const struct view *models; /* globs of the model names it serves */
     size_t model_count;
-    uint32_t first_ms, idle_ms, total_ms; /* to the first content, between two pieces of content, at most */
+    uint32_t total_ms; /* of a whole answer */
     uint32_t retries;
 };
 
@@ -41,8 +41,9 @@ struct ai_candidate {
     uint64_t context;    /* tokens; 0: not known */
     uint64_t max_output; /* tokens, for requests that set no limit; 0: none */
     uint32_t weight;
-    uint32_t concurrency; /* requests at once; 0: no limit */
-    uint32_t latency_ms;  /* expected first content above this: the next is asked first; 0: no limit */
+    uint32_t concurrency;       /* requests at once; 0: no limit */
+    uint32_t first_ms, idle_ms; /* to the first content, between two pieces */
+    uint32_t latency_ms;        /* expected first content above this: the next is asked first; 0: no limit */
     bool tools, images, schema;
     _Atomic uint32_t in_flight;
     _Atomic uint32_t first_content_us; /* smoothed */

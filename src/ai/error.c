@@ -240,6 +240,20 @@ enum watch_error ai_error_read(int status, struct view body)
     return error;
 }
 
+bool ai_error_is_too_long(struct view body)
+{
+    /* Codes and types of OpenAI and llama-server; the words of vLLM, Anthropic and others, which have no code for it. */
+    static const struct view said[] = { { "context_length_exceeded", 23 },   { "exceed_context_size", 19 },
+                                        { "maximum context length", 22 },    { "available context size", 22 },
+                                        { "prompt is too long", 18 },        { "exceed context limit", 20 },
+                                        { "exceeds the context window", 26 } };
+
+    for (size_t i = 0; i < ARRAY_LEN(said); i++)
+        if (body.len && memmem(body.ptr, body.len, said[i].ptr, said[i].len))
+            return true;
+    return false;
+}
+
 static uint32_t find_message(const struct json *doc)
 {
     uint32_t error = find_error(doc), message;

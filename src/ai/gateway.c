@@ -146,7 +146,7 @@ static bool find(struct service_call *q)
 
 static enum go step_candidate(struct service_call *q)
 {
-    if (q->at >= q->candidate_count)
+    if (q->at >= q->candidate_count || (q->at >= q->last_resort && q->stale))
         return nobody(q);
     q->candidate = q->candidates[q->at];
     q->model = q->candidate->model.len ? q->candidate->model : q->plain_model;

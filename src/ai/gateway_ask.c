@@ -254,6 +254,17 @@ static int prepare(struct service_call *q, struct flight *flight)
     return request->path.ptr && request->fields.ptr && request->tags.ptr ? 0 : -ENOMEM;
 }
 
+/* False: other loops were faster, and it is at its limit. */
+static bool enter(struct ai_candidate *candidate)
+{
+    uint32_t before = atomic_fetch_add_explicit(&candidate->in_flight, 1, memory_order_relaxed);
+
+    if (!candidate->concurrency || before < candidate->concurrency)
+        return true;
+    atomic_fetch_sub_explicit(&candidate->in_flight, 1, memory_order_relaxed);
+    return false;
+}
+
 static int flight_new(struct service_call *q, struct flight **ret)
 {
     struct flight *flight = heap_alloc(sizeof(*flight));
@@ -261,6 +272,10 @@ static int flight_new(struct service_call *q, struct flight **ret)
 
     if (!flight)
         return -ENOMEM;
+    if (!enter(q->candidate)) {
+        heap_free(flight);
+        return -ENOTSUP;
+    }
     memset(flight, 0, offsetof(struct flight, memory));
     arena_init(&flight->arena, flight->memory, sizeof(flight->memory), FLIGHT_TEXTS_MAX);
     flight->candidate = q->candidate;
@@ -270,13 +285,13 @@ static int flight_new(struct service_call *q, struct flight **ret)
     flight->keep->retain(flight->keep);
     r = prepare(q, flight);
     if (r < 0) {
+        atomic_fetch_sub_explicit(&q->candidate->in_flight, 1, memory_order_relaxed);
         flight_free(flight);
         return r;
     }
     /* The reservation goes with the call: whatever becomes of the request, it is settled. */
     flight->reservation = q->reservation;
     q->reservation = (struct reservation){ 0 };
-    atomic_fetch_add_explicit(&flight->candidate->in_flight, 1, memory_order_relaxed);
     *ret = flight;
     return 0;
 }

@@ -15,8 +15,10 @@ static const struct view rungs[] = { { "device", 6 }, { "edge", 4 }, { "cloud", 
 
 struct choice {
     struct service_call *q;
-    int rung;                               /* the only one the caller wants */
-    unsigned elsewhere, too_small, lacking; /* candidates that were left out, and why */
+    int rung;                                     /* the only one the caller wants */
+    unsigned elsewhere, too_small, lacking;       /* candidates that were left out, and why */
+    struct ai_candidate *last[AI_CANDIDATES_MAX]; /* on `device`, when the caller wants a rung above it */
+    unsigned last_count;
 };
 
 /* ---- who can ---- */
@@ -30,13 +32,16 @@ static void put(struct choice *c, struct ai_candidate *candidate)
         return;
     if (!ask_admits(q, candidate))
         q->barred++;
-    else if (c->rung != ANY_RUNG && c->rung != (int)candidate->provider->rung)
+    else if (c->rung != ANY_RUNG && c->rung != (int)candidate->provider->rung &&
+             (candidate->provider->rung != AI_DEVICE || !q->alias))
         c->elsewhere++;
     else if (candidate->context && q->facts.prompt_bytes / 4 + q->facts.max_tokens > candidate->context)
         c->too_small++;
-    else if ((q->facts.has_tools && !candidate->tools) || (q->facts.has_images && !candidate->images) ||
-             (q->facts.wants_schema && !candidate->schema))
+    else if (((q->facts.has_tools || q->facts.has_tool_turns) && !candidate->tools) ||
+             (q->facts.has_images && !candidate->images) || (q->facts.wants_schema && !candidate->schema))
         c->lacking++;
+    else if (c->rung != ANY_RUNG && c->rung != (int)candidate->provider->rung)
+        c->last[c->last_count++] = candidate;
     else
         q->candidates[q->candidate_count++] = candidate;
 }
@@ -208,8 +213,15 @@ void ask_choose_candidates(struct service_call *q)
         choose_of(&c, model);
     else
         choose_direct(&c);
-    if (q->candidate_count == 0)
+    if (q->candidate_count == 0) {
+        c.elsewhere += c.last_count;
         refuse(&c);
+        return;
+    }
+    /* Who wants more than this machine has gets what there is when nothing above it answers. */
+    q->last_resort = q->candidate_count;
+    for (unsigned i = 0; i < c.last_count && q->candidate_count < AI_CANDIDATES_MAX; i++)
+        q->candidates[q->candidate_count++] = c.last[i];
 }
 
 bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)

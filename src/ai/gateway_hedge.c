@@ -5,7 +5,7 @@
  * The rival is a second fill with a key of its own. While both are under way either may fail: the other one is then what is waited for. */
 #include "ai/gateway_internal.h"
 
-#include "base/clock.h"
+#include "cache/conditional.h"
 
 static void swap(struct service_call *q)
 {
@@ -111,11 +111,24 @@ static void start_rival(struct service_call *q)
     q->rival = (struct ask_rival){ 0 };
 }
 
+/* The model's context is too small, whatever we had thought of the prompt: that escalates, too. */
+static bool is_too_long(const struct object *object)
+{
+    struct view rest = object_head(object), name, value;
+
+    while (head_next(&rest, &name, &value))
+        if (view_eq_icase(name, VIEW("Doorstep-AI-Too-Long")))
+            return true;
+    return false;
+}
+
 bool ask_has_failed(const struct fill_view *look)
 {
     if (look->outcome == FILL_ERROR)
         return true;
-    return look->object && (look->status == 429 || look->status >= 500);
+    if (!look->object)
+        return false;
+    return look->status == 429 || look->status >= 500 || (look->status >= 400 && is_too_long(look->object));
 }
 
 bool ask_hedge(struct service_call *q)

@@ -98,6 +98,7 @@ struct service_call {
     struct ai_model *alias; /* that the candidates are of; NULL: the model was named directly */
     struct ai_candidate *candidates[AI_CANDIDATES_MAX];
     unsigned candidate_count, at;
+    unsigned last_resort;           /* from here on they are worse than an old answer of those before */
     struct ai_candidate *candidate; /* being tried, or whose answer it is */
     struct view model;              /* as it calls it */
     struct view scope;

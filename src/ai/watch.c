@@ -30,6 +30,12 @@ static bool is_said(const struct json *doc, uint32_t i)
     return i && json_type(doc, i) != JSON_NULL;
 }
 
+/* Some servers write "" for null until they have finished. */
+static bool is_reason(const struct json *doc, uint32_t i)
+{
+    return is_said(doc, i) && !(json_type(doc, i) == JSON_STRING && json_raw(doc, i).len == 2);
+}
+
 static uint32_t object_in(const struct json *doc, uint32_t i, struct view name)
 {
     return json_get_typed(doc, i, name, JSON_OBJECT);
@@ -160,7 +166,7 @@ static unsigned take_choice(struct watch *watch, uint32_t choice, uint64_t place
              text = json_get_typed(doc, choice, VIEW("text"), JSON_STRING);
     unsigned marks = 0;
 
-    if ((number && !json_u64(doc, number, &place)) || !mark_choice(watch, place, is_said(doc, reason)))
+    if ((is_said(doc, number) && !json_u64(doc, number, &place)) || !mark_choice(watch, place, is_reason(doc, reason)))
         return broken(watch);
     if (plain && !(watch->endpoint == AI_CHAT ? message : text))
         return broken(watch);

@@ -87,17 +87,24 @@ static int compile_provider(struct site *site, const struct site_ai_provider *fr
     to->upstream = upstream;
     to->models = from->models.items;
     to->model_count = from->models.count;
-    to->first_ms = (uint32_t)from->first_token_timeout;
-    to->idle_ms = (uint32_t)from->token_timeout;
     to->total_ms = (uint32_t)from->upstream.total_timeout;
     to->retries = (uint32_t)from->retries;
     split_url(&from->url, to);
     return compile_credentials(site, from, to, reason);
 }
 
-static void compile_candidate(const struct site_ai_candidate *from, struct ai_provider *providers,
-                              struct ai_candidate *to)
+static uint32_t or_else(uint64_t own, uint64_t other)
 {
+    return (uint32_t)(own == OPTION_UNSET ? other : own);
+}
+
+static void compile_candidate(const struct site *site, const struct site_ai_candidate *from,
+                              struct ai_provider *providers, struct ai_candidate *to)
+{
+    const struct site_ai_provider *provider = &site->ai.providers.items[from->provider_index];
+
+    to->first_ms = or_else(from->first_token_timeout, provider->first_token_timeout);
+    to->idle_ms = or_else(from->token_timeout, provider->token_timeout);
     to->provider = &providers[from->provider_index];
     to->model = from->model;
     to->context = from->context;
@@ -125,7 +132,7 @@ static int compile_model(struct site *site, const struct site_ai_model *from, st
     if (!to->candidates)
         return -ENOMEM;
     for (; to->candidate_count < from->candidates.count; to->candidate_count++)
-        compile_candidate(&from->candidates.items[to->candidate_count], providers,
+        compile_candidate(site, &from->candidates.items[to->candidate_count], providers,
                           &to->candidates[to->candidate_count]);
     return 0;
 }
@@ -152,7 +159,13 @@ int compile_ai(struct site *site, struct upstream *const *upstreams, struct fill
     for (size_t i = 0; i < from->providers.count && r == 0; i++) {
         r = compile_provider(site, &from->providers.items[i], upstreams[i], &config->providers[i], reason);
         config->direct[i] = (struct ai_candidate){
-            .provider = &config->providers[i], .weight = 1, .tools = true, .images = true, .schema = true
+            .provider = &config->providers[i],
+            .weight = 1,
+            .tools = true,
+            .images = true,
+            .schema = true,
+            .first_ms = (uint32_t)from->providers.items[i].first_token_timeout,
+            .idle_ms = (uint32_t)from->providers.items[i].token_timeout,
         };
     }
     config->provider_count = (unsigned)from->providers.count;

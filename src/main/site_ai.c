@@ -2,6 +2,7 @@
 #include "main/site_table.h"
 
 #include "ai/classify.h"
+#include "ai/config.h"
 #include "base/text.h"
 #include "conf/conf.h"
 
@@ -100,7 +101,9 @@ static const struct option provider_table[] = {
       .type = OPTION_STRUCT,
       .offset = MEMBER(site_ai_provider, upstream.breaker),
       .table = site_upstream_breaker_table,
-      .help = "When it is not asked any more. 429 is no failure: it rests the credential." },
+      .help =
+          "When it is not asked any more. 429 is no failure: it rests the credential. `statuses` are 500, 502, 503, 504 and 529 here "
+          "unless said otherwise." },
     { .name = "tls",
       .type = OPTION_STRUCT,
       .offset = MEMBER(site_ai_provider, upstream.tls),
@@ -149,6 +152,18 @@ static const struct option candidate_table[] = {
       .preset = "0s",
       .max = HOURS(1),
       .help = "While its first content takes longer than this on average, the others are asked first. 0: no limit." },
+    { .name = "first_token_timeout",
+      .type = OPTION_DURATION,
+      .offset = MEMBER(site_ai_candidate, first_token_timeout),
+      .min = 10,
+      .max = HOURS(1),
+      .help = "From the request to the first content of this model; default: as its provider." },
+    { .name = "token_timeout",
+      .type = OPTION_DURATION,
+      .offset = MEMBER(site_ai_candidate, token_timeout),
+      .min = 10,
+      .max = HOURS(1),
+      .help = "Between two pieces of content of this model; default: as its provider." },
     { .name = "tools",
       .type = OPTION_BOOL,
       .offset = MEMBER(site_ai_candidate, tools),
@@ -548,11 +563,19 @@ static struct option_url *origin_of(const struct option_url *url, struct arena *
     return copy;
 }
 
+/* A model that fails says 500, and one that has too much to do 529. */
+static struct view failures[] = { { "500", 3 }, { "502", 3 }, { "503", 3 }, { "504", 3 }, { "529", 3 } };
+
 static void check_provider(struct site_ai_provider *provider, struct arena *arena, struct conf_report *report)
 {
     char buffer[160];
     struct text path = TEXT_ON(buffer);
-    bool device = provider->rung == 0, edge = provider->rung == 1;
+    bool device = provider->rung == AI_DEVICE, edge = provider->rung == AI_EDGE;
+
+    text_printf(&path, "ai.providers.%.*s.breaker.statuses", VIEW_ARG(view_first(provider->name, 64)));
+    if (conf_line(report, text_str(&path)) == 0)
+        provider->upstream.breaker.statuses = (struct option_strings){ failures, ARRAY_LEN(failures) };
+    path.len = 0;
 
     provider->upstream.name = provider->name;
     provider->upstream.servers.items = origin_of(&provider->url, arena);

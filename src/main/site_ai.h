@@ -25,6 +25,7 @@ struct site_ai_candidate {
     uint64_t max_output;
     uint64_t concurrency;
     uint64_t max_first_token;
+    uint64_t first_token_timeout, token_timeout; /* OPTION_UNSET: as the provider */
     bool tools, images, json_schema;
 };
 

@@ -231,6 +231,57 @@ aiFlow('a client that leaves ends the call, and its answer is nobody else\'s', b
     await answersFrom(s, 'first');
 });
 
+for (const error of ['server', 'overloaded', 'unavailable']) {
+    aiFlow(`${error} again and again: it is left alone for a while`, both, async (s) => {
+        s.first.always({ error });
+        for (let i = 0; i < 20; i++) {
+            assert.match((await ask(s, user(`question ${i}`))).said, /of second/);
+        }
+        assert.ok(s.first.count < 15, `asked ${s.first.count} times`);
+    });
+}
+
+aiFlow('what is the caller\'s or the key\'s fault opens no breaker', { ...both, models: { fast: FAST.models.fast } }, async (s) => {
+    for (let i = 0; i < 20; i++) {
+        s.first.next({ error: 'bad_request' });
+        assert.equal((await ask(s, user(`bad ${i}`))).status, 400);
+    }
+    s.first.key('sk-one', { error: 'rate_limit', retryAfter: 60 });
+    await answersFrom(s, 'first');
+});
+
+aiFlow('many keep-alives before the first content hide nothing: a cut is still unseen', both, async (s) => {
+    for (const endpoint of ['chat', 'message']) {
+        s.first.next({ keepAlives: 100, cut: 0 });
+        const answer = await (endpoint === 'chat' ? ask(s, { stream: true }) : s.message({ model: 'fast', stream: true }));
+        assert.match(answer.said, /of second/);
+    }
+});
+
+aiFlow('no credit, said with a 400: the key is dead, and the caller not to blame', both, async (s) => {
+    const none = { raw: JSON.stringify({ type: 'error', error: { type: 'invalid_request_error', message: 'Your credit balance is too low.' } }), status: 400 };
+    s.first.key('sk-one', none);
+    s.first.key('sk-two', none);
+    await answersFrom(s, 'second');
+    assert.equal(s.first.count, 2);
+    assert.equal((await s.chat({ model: 'first/model-a' })).status, 503, 'nobody is left');
+});
+
+aiFlow('a provider that shows our key in an error shows it to us alone', both, async (s) => {
+    const message = 'you are sk-one or sk-two';
+    for (const script of [{ error: 'bad_request', message }, { error: 'unprocessable', status: 422, message }, { error: 'server', message },
+        { error: 'server', inside: true, message, at: 1 }, { error: 'bad_request', inside: true, message }]) {
+        s.first.always(script);
+        s.second.always({ ...script, message: 'you are sk-three' });
+        for (const stream of [false, true]) {
+            for (const answer of [await ask(s, { ...user(`${JSON.stringify(script)} ${stream}`), stream }),
+                await s.message({ model: 'fast', ...user(`${JSON.stringify(script)} ${stream}`), stream })]) {
+                assert.doesNotMatch(answer.lines.join('\n') + answer.text, /sk-(one|two|three)/);
+            }
+        }
+    }
+});
+
 /* ---- two at once ---- */
 
 const hedged = (hedge, more = {}) => ({ ...both, models: { fast: { ...FAST.models.fast, hedge: { enabled: true, ...hedge } } }, ...more });

@@ -231,3 +231,52 @@ aiFlow('two nodes that are each other\'s edge do not ask in circles', { ...two()
     assert.equal(answer.status, 200, answer.text);
     assert.equal(s.cloud.count, 1);
 });
+
+aiFlow('cloud was asked for and is gone: an old answer of it, and without one this machine', { ...two(), route: { stale_if_error: '1h' } }, async (s) => {
+    const cloud = { 'Doorstep-AI-Tier': 'cloud' };
+    const first = await ask(s, user('asked before'), cloud);
+    s.cloud.always({ error: 'unavailable' });
+    await new Promise((resolve) => { setTimeout(resolve, 5); });
+    const old = await ask(s, user('asked before'), { ...cloud, 'Cache-Control': 'max-age=0' });
+    assert.equal(old.said, first.said);
+    assert.match(old.header('doorstep-ai'), /; stale/);
+    assert.equal(s.local.count, 0);
+    assert.equal(await whose(s, user('never asked'), cloud), 'local');
+    s.local.always({ error: 'server' });
+    assert.ok((await ask(s, user('nobody')), cloud).status !== 200);
+});
+
+aiFlow('a model that finds the prompt too long passes it on, and says so when there is no other', two(), async (s) => {
+    for (const message of ['the request exceeds the available context size', 'This model\'s maximum context length is 4096 tokens.',
+        'prompt is too long: 210000 tokens > 200000 maximum']) {
+        s.local.always({ raw: JSON.stringify({ error: { code: 400, message, type: 'x' } }), status: 400 });
+        for (const stream of [false, true]) {
+            assert.equal(await whose(s, { ...user(`${message} ${stream}`), stream }), 'cloud');
+        }
+    }
+    const alone = await ask(s, user('alone'), { 'Doorstep-AI-Tier': 'device' });
+    assert.deepEqual([alone.status, alone.json.error.message.slice(0, 18)], [400, 'prompt is too long']);
+    assert.equal(alone.header('doorstep-ai-too-long'), undefined);
+    s.cloud.always({ error: 'bad_request' });
+    assert.equal((await ask(s, user('both'))).status, 400);
+    s.local.always({});
+    assert.equal(await whose(s, user('it is no failure')), 'local');
+});
+
+aiFlow('a conversation with tool calls in it needs who knows tools', two({ tools: false }), async (s) => {
+    const call = { id: 'a', type: 'function', function: { name: 'f', arguments: '{}' } };
+    assert.equal(await whose(s, { messages: [{ role: 'user', content: 'x' }, { role: 'assistant', content: null, tool_calls: [call] },
+        { role: 'tool', tool_call_id: 'a', content: '1' }] }), 'cloud');
+});
+
+aiFlow('each model has its limits in time', two({ first_token_timeout: '50ms', token_timeout: '50ms' }), async (s) => {
+    const [one, two_] = [gate(), gate()];
+    s.local.next({ wait: one.held });
+    assert.equal(await whose(s, { ...user('late'), stream: true }), 'cloud');
+    s.local.next({ pieces: ['a ', 'b'], between: two_.at(1) });
+    const answer = await ask(s, { ...user('stops'), stream: true });
+    assert.match(answer.text, /^data: .*"a "/m);
+    assert.match(answer.text, /data: \{"error":/);
+    one.open();
+    two_.open();
+});
