@@ -68,55 +68,21 @@ static bool read_time(const char *text, uint64_t *ret)
     return false;
 }
 
-/* 1: taken; 0: it is none of these; -1: its value is missing (said). */
-static int read_own(const struct client *client, struct wish *wish, int argc, char **argv, int *i)
-{
-    const struct {
-        const char *flag, **value;
-    } flags[] = { { "--name", &wish->name },
-                  { "--tenant", &wish->tenant },
-                  { "--expires", &wish->expires },
-                  { "--scopes", &wish->scopes },
-                  { "--rules", &wish->rules } };
-
-    for (size_t k = 0; k < ARRAY_LEN(flags); k++) {
-        const char *value = client_value(client, flags[k].flag, argc, argv, i);
-
-        if (*i >= argc)
-            return -1;
-        if (!value)
-            continue;
-        *flags[k].value = value;
-        return 1;
-    }
-    return 0;
-}
-
 /* 0, 1 after --help, -1 when wrong (said). */
 static int read_words(struct client *client, struct wish *wish, int argc, char **argv)
 {
-    for (int i = 1; i < argc; i++) {
-        int taken;
+    const struct client_word own[] = {
+        { "--name", &wish->name, NULL },     { "--tenant", &wish->tenant, NULL }, { "--expires", &wish->expires, NULL },
+        { "--scopes", &wish->scopes, NULL }, { "--rules", &wish->rules, NULL },
+    };
+    const char *rest[2] = { NULL };
+    int r = client_read(client, argc, argv, help, own, ARRAY_LEN(own), rest, ARRAY_LEN(rest));
 
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 1;
-        }
-        taken = client_option(client, argc, argv, &i);
-        if (taken == 0)
-            taken = read_own(client, wish, argc, argv, &i);
-        if (taken < 0)
-            return -1;
-        if (taken > 0)
-            continue;
-        if (!wish->verb && verb_of(argv[i]))
-            wish->verb = verb_of(argv[i]);
-        else if (wish->verb == VERB_REVOKE && !wish->which && argv[i][0] != '-')
-            wish->which = argv[i];
-        else
-            return complain("a word too many, or an unknown option"); /* not repeated: it may be a key */
-    }
-    return 0;
+    if (r != 0)
+        return r;
+    wish->verb = rest[0] ? verb_of(rest[0]) : VERB_NONE;
+    wish->which = rest[1];
+    return wish->which && wish->verb != VERB_REVOKE ? complain("a word too many: only revoke takes a second one") : 0;
 }
 
 static int check(struct wish *wish)

@@ -58,43 +58,16 @@ static bool read_time(const char *text, int64_t now_ms, int64_t *ret)
 /* 0, 1 after --help, -1 when wrong (said). */
 static int read_options(struct client *client, struct wish *wish, int argc, char **argv)
 {
-    const struct {
-        const char *flag;
-        const char **to;
-    } flags[] = { { "--since", &wish->since },
-                  { "--until", &wish->until },
-                  { "--tenant", &wish->tenant },
-                  { "--key", &wish->key },
-                  { "--sum", &wish->sum } };
+    bool csv = false;
+    const struct client_word own[] = {
+        { "--since", &wish->since, NULL }, { "--until", &wish->until, NULL }, { "--tenant", &wish->tenant, NULL },
+        { "--key", &wish->key, NULL },     { "--sum", &wish->sum, NULL },     { "--csv", NULL, &csv },
+    };
+    int r = client_read(client, argc, argv, help, own, ARRAY_LEN(own), NULL, 0);
 
-    for (int i = 1; i < argc; i++) {
-        const char *value = NULL;
-        int taken;
-
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 1;
-        }
-        if (strcmp(argv[i], "--csv") == 0) {
-            client->json = false;
-            continue;
-        }
-        taken = client_option(client, argc, argv, &i);
-        if (taken < 0)
-            return -1;
-        for (size_t k = 0; taken == 0 && !value && k < ARRAY_LEN(flags); k++) {
-            value = client_value(client, flags[k].flag, argc, argv, &i);
-            if (value)
-                *flags[k].to = value;
-        }
-        if (taken == 0 && !value) {
-            fprintf(stderr, "doorstep ai ledger: unknown option '%s'; see doorstep ai ledger --help\n", argv[i]);
-            return -1;
-        }
-        if (i >= argc)
-            return -1;
-    }
-    return 0;
+    if (csv)
+        client->json = false;
+    return r;
 }
 
 static int check_wish(struct wish *wish)

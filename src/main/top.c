@@ -594,24 +594,12 @@ int command_top(int argc, char **argv)
 {
     struct client client;
     bool once = !isatty(STDOUT_FILENO);
+    const struct client_word once_word = { "--once", NULL, &once };
+    int r;
 
     client_init(&client, "top");
-    for (int i = 1; i < argc; i++) {
-        int taken;
-
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("%s%s", help, client_help);
-            return 0;
-        }
-        taken = client_option(&client, argc, argv, &i);
-        if (taken < 0)
-            return 2;
-        if (strcmp(argv[i], "--once") == 0)
-            once = true;
-        else if (taken == 0) {
-            fprintf(stderr, "doorstep top: unknown option '%s'; see doorstep top --help\n", argv[i]);
-            return 2;
-        }
-    }
+    r = client_read(&client, argc, argv, help, &once_word, 1, NULL, 0);
+    if (r != 0)
+        return r < 0 ? 2 : 0;
     return client.json ? print_json(&client) : show(&client, once);
 }
