@@ -38,6 +38,7 @@ struct ai_facts {
     bool stream, include_usage;
     bool has_system, has_tools, has_tool_turns, has_server_tools;
     bool has_images, has_audio, has_files;
+    bool has_numbers;   /* the prompt, or a part of it, is token numbers: nobody here can read it */
     bool unbounded;     /* prompt_bytes is no bound: images, audio, files, what the provider keeps or finds by itself */
     bool wants_schema;  /* a JSON object or schema is asked for */
     bool has_reasoning; /* an effort, or thinking, is asked for */

@@ -218,6 +218,7 @@ int facts_prompt(struct facts_reader *r, uint32_t value)
 
         if (type != JSON_STRING && type != JSON_NUMBER && type != JSON_ARRAY)
             return facts_refuse(r, "%s: must have only strings or token numbers", name);
+        r->facts.has_numbers |= type != JSON_STRING;
     }
     if (r->doc->tokens[value].count == 1 && is_string(r, value + 1)) {
         one_text(r, value + 1);

@@ -306,8 +306,10 @@ int ask_admit(struct service_call *q)
 
     if (q->facts.user_at) /* before anything is redacted: two users must not become one */
         q->user = json_raw(&q->doc, q->facts.user_at);
-    if (q->endpoint == AI_MODELS)
-        return take(q);
+    if (q->endpoint == AI_MODELS) {
+        r = take(q);
+        return r < 0 ? r : ask_private(q);
+    }
     r = q->parsed ? apply_aliases(q) : 0;
     if (r == 0)
         r = check_rules(q);

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "cache/freshness.h"
 
+#include <openssl/evp.h>
+
 /* Fills have no request of a client: every answer has its own key, and no answer varies. */
 static const struct http_request nothing = {
     .method = METHOD_GET, .method_name = { "GET", 3 }, .authority = { "ai", 2 }, .path = { "/", 1 }, .minor = 1
@@ -15,10 +17,25 @@ const struct http_request *ask_no_request(void)
     return &nothing;
 }
 
+/* Users are called by their addresses: keys are written down where those must not be. */
+static void put_user(struct service_call *q, struct text *t)
+{
+    unsigned char digest[32];
+
+    if (q->user.len == 0)
+        return;
+    if (EVP_Q_digest(NULL, "SHA256", NULL, q->user.ptr, q->user.len, digest, NULL) != 1) {
+        t->overflow = true;
+        return;
+    }
+    for (size_t i = 0; i < sizeof(digest); i++)
+        text_printf(t, "%02x", digest[i]);
+}
+
 /* Who may see the answer: the first part of every key. Lengths keep a tenant from imitating another. */
 static struct view scope_of(struct service_call *q)
 {
-    size_t cap = q->tenant.len + q->key_id.len + q->user.len + 64;
+    size_t cap = q->tenant.len + q->key_id.len + 128;
     struct text t;
 
     if (q->route->scope == AI_SCOPE_PUBLIC)
@@ -34,9 +51,9 @@ static struct view scope_of(struct service_call *q)
         text_printf(&t, ":k%zu:", q->key_id.len);
         text_put(&t, q->key_id);
         text_lit(&t, ":u");
-        text_put(&t, q->user);
+        put_user(q, &t);
     }
-    return text_view(&t);
+    return t.overflow ? VIEW_NONE : text_view(&t);
 }
 
 struct view ask_field(struct service_call *q, struct view name)

@@ -6,11 +6,48 @@
 
 #include <errno.h>
 
-static unsigned find(const struct service_call *q, unsigned kinds)
+static int hex_value(char c)
 {
-    if (kinds == 0 || (!q->parsed && q->in.body.len == 0))
+    char lower = ascii_lower(c);
+
+    return lower >= '0' && lower <= '9' ? lower - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+/* The part of the URL that a provider would see, decoded: what is escaped there is read there. */
+static unsigned find_in_url(struct service_call *q, unsigned kinds)
+{
+    const struct view parts[] = { q->path, q->request.query };
+    unsigned found = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        struct buf decoded = buf_make(parts[i].len + 1);
+        struct view rest = parts[i];
+
+        while (rest.len) {
+            unsigned char byte = (unsigned char)rest.ptr[0];
+            size_t len = 1;
+
+            if (byte == '%' && rest.len > 2 && hex_value(rest.ptr[1]) >= 0 && hex_value(rest.ptr[2]) >= 0) {
+                byte = (unsigned char)(hex_value(rest.ptr[1]) << 4 | hex_value(rest.ptr[2]));
+                len = 3;
+            }
+            buf_char(&decoded, byte == '+' && i == 1 ? ' ' : (char)byte);
+            rest = view_skip(rest, len);
+        }
+        found |= decoded.failed ? kinds : pii_kinds(buf_view(&decoded), kinds) | pii_kinds(parts[i], kinds);
+        buf_free(&decoded);
+    }
+    return found;
+}
+
+/* What nobody here can read counts as found. */
+static unsigned find(struct service_call *q, unsigned kinds)
+{
+    if (kinds == 0)
         return 0;
-    return q->parsed ? pii_scan_json(&q->doc, kinds) : kinds;
+    if (q->parsed ? q->facts.has_numbers : q->in.body.len > 0)
+        return kinds;
+    return q->parsed ? pii_scan_json(&q->doc, kinds) : 0;
 }
 
 /* Nobody looks into these. */
@@ -19,14 +56,18 @@ static bool has_media(const struct service_call *q)
     return q->parsed && (q->facts.has_images || q->facts.has_audio || q->facts.has_files);
 }
 
+static int refuse_unreadable(struct service_call *q)
+{
+    return ask_bar(q, 403, "private", VIEW("personal data cannot be taken out of a request of this kind"), "private");
+}
+
 static int redact(struct service_call *q, unsigned kinds, bool media)
 {
     struct pii_map map;
     int r;
 
-    if (!q->parsed || (media && has_media(q)))
-        return ask_bar(q, 403, "private", VIEW("personal data cannot be taken out of a request of this kind"),
-                       "private");
+    if (!q->parsed || q->facts.has_numbers || (media && has_media(q)))
+        return refuse_unreadable(q);
     pii_map_init(&map);
     q->redacted = buf_make(AI_BODY_MAX);
     r = pii_redact_json(&q->doc, kinds, &map, &q->redacted);
@@ -38,12 +79,13 @@ static int redact(struct service_call *q, unsigned kinds, bool media)
 
 int ask_private(struct service_call *q)
 {
-    unsigned wanted = 0, found, redacted = 0;
+    unsigned wanted = 0, found, in_url, redacted = 0;
     bool media = false; /* to be redacted, too */
 
     for (unsigned i = 0; i < q->private_count; i++)
         wanted |= q->privates[i]->kinds;
-    found = find(q, wanted);
+    in_url = wanted ? find_in_url(q, wanted) : 0;
+    found = find(q, wanted) | in_url;
     for (unsigned i = 0; i < q->private_count; i++) {
         const struct ai_private *private = q->privates[i];
 
@@ -60,5 +102,7 @@ int ask_private(struct service_call *q)
             return ask_bar(q, 403, "private", VIEW("prompts with personal data are not allowed here"), "private");
         }
     }
+    if (redacted & in_url)
+        return refuse_unreadable(q);
     return redacted ? redact(q, redacted, media) : 0;
 }

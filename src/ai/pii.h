@@ -50,9 +50,9 @@ int pii_redact(struct view text, unsigned kinds, struct pii_map *map, struct buf
 
 /* ---- JSON ---- */
 
-/* The kinds found in the string values of the document (member names are not looked at, nor the base64 part of data: URLs). Strings
- * are looked at decoded: an escape hides nothing. All of `kinds` when memory is out. */
+/* The kinds found in the strings of the document, values and member names (not in the base64 part of data: URLs), and in whole numbers as
+ * long as those of cards. Strings are looked at decoded: an escape hides nothing. All of `kinds` when memory is out. */
 unsigned pii_scan_json(const struct json *doc, unsigned kinds);
-/* Appends the document with those strings redacted and all other bytes as they were. Returns how many finds were replaced, or
+/* Appends the document with those redacted (a number becomes a string) and all other bytes as they were. Returns how many finds were replaced, or
  * -ENOMEM (`out` must not be used). */
 int pii_redact_json(const struct json *doc, unsigned kinds, struct pii_map *map, struct buf *out);

@@ -1,44 +1,36 @@
-/* The same on a JSON tape. Strings without escapes are read where they stand; others are decoded first. Of a data: URL the base64 is
+/* The same on a JSON tape. Strings (member names among them) without escapes are read where they stand; others are decoded first. Of a data: URL the base64 is
  * passed over, nothing else. */
 #include "ai/pii_parts.h"
 
 #include <errno.h>
 
-#define DEPTH_MAX 256u /* of a tape */
+#define CARD_MIN 13u
+#define CARD_MAX 19u
 
-/* Visits every string value in order. */
-struct walk {
-    const struct json *doc;
-    uint32_t at;
-    unsigned depth;
-    struct {
-        uint32_t end;
-        bool object, value; /* value: a member's name has been passed */
-    } open[DEPTH_MAX + 1];
-};
-
-/* The token of the next string that is no member name; 0 as a value is possible only for the whole document, so that the end is
- * UINT32_MAX. */
-static uint32_t next_string(struct walk *w)
+static bool is_long(struct view number)
 {
-    while (w->at < w->doc->count) {
-        uint32_t i = w->at++;
-        enum json_type type = json_type(w->doc, i);
+    for (size_t i = 0; i < number.len; i++)
+        if (number.ptr[i] < '0' || number.ptr[i] > '9')
+            return false;
+    return number.len >= CARD_MIN && number.len <= CARD_MAX;
+}
 
-        while (w->depth && i >= w->open[w->depth - 1].end)
-            w->depth--;
-        if (w->depth && w->open[w->depth - 1].object) {
-            w->open[w->depth - 1].value = !w->open[w->depth - 1].value;
-            if (w->open[w->depth - 1].value) /* this token is the name */
-                continue;
-        }
-        if (type == JSON_STRING)
+/* A number is no telephone number, whatever it looks like. */
+static unsigned kinds_in(const struct json *doc, uint32_t i, unsigned kinds)
+{
+    return json_type(doc, i) == JSON_NUMBER ? kinds & PII_CARD : kinds;
+}
+
+/* The token of the next thing that may hold a find, from *at on: a string, be it a value or a member's name, or a whole number of as many
+ * digits as cards have. UINT32_MAX: there is none. */
+static uint32_t next_text(const struct json *doc, uint32_t *at)
+{
+    while (*at < doc->count) {
+        uint32_t i = (*at)++;
+        enum json_type type = json_type(doc, i);
+
+        if (type == JSON_STRING || (type == JSON_NUMBER && is_long(json_raw(doc, i))))
             return i;
-        if ((type == JSON_OBJECT || type == JSON_ARRAY) && w->depth <= DEPTH_MAX) {
-            w->open[w->depth].end = json_end(w->doc, i);
-            w->open[w->depth].object = type == JSON_OBJECT;
-            w->open[w->depth++].value = false;
-        }
     }
     return UINT32_MAX;
 }
@@ -63,11 +55,11 @@ static size_t data_url_len(struct view text)
     return comma;
 }
 
-/* What string `i` says; `scratch` holds it when it has to be decoded. False when memory is out. */
+/* What token `i` says; `scratch` holds it when it has to be decoded. False when memory is out. */
 static bool read_string(const struct json *doc, uint32_t i, struct buf *scratch, struct view *ret)
 {
-    if (!(doc->tokens[i].flags & JSON_ESCAPED)) {
-        *ret = json_plain(doc, i);
+    if (json_type(doc, i) == JSON_NUMBER || !(doc->tokens[i].flags & JSON_ESCAPED)) {
+        *ret = json_type(doc, i) == JSON_NUMBER ? json_raw(doc, i) : json_plain(doc, i);
         return true;
     }
     scratch->len = 0;
@@ -80,10 +72,10 @@ static bool read_string(const struct json *doc, uint32_t i, struct buf *scratch,
 unsigned pii_scan_json(const struct json *doc, unsigned kinds)
 {
     struct buf scratch = buf_make(doc->text.len + 16);
-    struct walk w = { .doc = doc };
     unsigned seen = 0;
+    uint32_t at = 0;
 
-    for (uint32_t i = next_string(&w); i != UINT32_MAX && seen != kinds; i = next_string(&w)) {
+    for (uint32_t i = next_text(doc, &at); i != UINT32_MAX && seen != kinds; i = next_text(doc, &at)) {
         struct view text;
 
         if (!read_string(doc, i, &scratch, &text)) {
@@ -91,13 +83,13 @@ unsigned pii_scan_json(const struct json *doc, unsigned kinds)
             break;
         }
         text = view_skip(text, data_url_len(text));
-        seen |= pii_kinds(text, kinds & ~seen);
+        seen |= pii_kinds(text, kinds_in(doc, i, kinds & ~seen));
     }
     buf_free(&scratch);
     return seen;
 }
 
-/* Appends string `i` redacted if there is something to redact. The number of finds, or -ENOMEM. */
+/* Appends token `i` redacted, as a string, if there is something to redact. The number of finds, or -ENOMEM. */
 static int redact_string(const struct json *doc, uint32_t i, unsigned kinds, struct pii_map *map, struct buf *scratch,
                          size_t *copied, struct buf *out)
 {
@@ -105,6 +97,7 @@ static int redact_string(const struct json *doc, uint32_t i, unsigned kinds, str
     struct view text, kept;
     int r;
 
+    kinds = kinds_in(doc, i, kinds);
     if (!read_string(doc, i, scratch, &text))
         return -ENOMEM;
     kept = view_first(text, data_url_len(text));
@@ -125,11 +118,11 @@ static int redact_string(const struct json *doc, uint32_t i, unsigned kinds, str
 int pii_redact_json(const struct json *doc, unsigned kinds, struct pii_map *map, struct buf *out)
 {
     struct buf scratch = buf_make(doc->text.len + 16);
-    struct walk w = { .doc = doc };
     size_t copied = 0;
+    uint32_t at = 0;
     int count = 0, r = 0;
 
-    for (uint32_t i = next_string(&w); r >= 0 && i != UINT32_MAX; i = next_string(&w)) {
+    for (uint32_t i = next_text(doc, &at); r >= 0 && i != UINT32_MAX; i = next_text(doc, &at)) {
         r = redact_string(doc, i, kinds, map, &scratch, &copied, out);
         count += MAX(r, 0);
     }

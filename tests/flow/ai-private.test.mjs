@@ -48,6 +48,63 @@ aiFlow('pin: only this machine sees personal data, and nobody when it cannot', {
     assert.equal(s.local.requests.at(-1).body.toString(), 'form');
 });
 
+/** Personal data where one might not look. */
+const HIDDEN = [
+    ['a member\'s name', { body: says('x', { tools: [{ type: 'function', function: { name: 'f', parameters: { properties: { [EMAIL]: {} } } } }] }) }],
+    ['the arguments of a tool call', { body: says('x', { messages: [{ role: 'user', content: 'x' }, { role: 'assistant', content: null,
+        tool_calls: [{ id: 'a', type: 'function', function: { name: 'f', arguments: `{"card":${CARD.replaceAll(' ', '')}}` } }] },
+    { role: 'tool', tool_call_id: 'a', content: 'done' }] }) }],
+    ['a number of a tool call', { at: '/v1/messages', body: { ...MESSAGE, model: 'fast', messages: [{ role: 'user', content: 'x' },
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'a', name: 'f', input: { card: 4111111111111111 } }] },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: 'done' }] }] } }],
+    ['what a tool said', { at: '/v1/messages', body: { ...MESSAGE, model: 'fast', messages: [{ role: 'user', content: 'x' },
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'a', name: 'f', input: {} }] },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: [{ type: 'text', text: EMAIL }] }] }] } }],
+    ['the system prompt', { at: '/v1/messages', body: { ...MESSAGE, model: 'fast', system: [{ type: 'text', text: EMAIL }] } }],
+    ['the address of a picture', { body: says([{ type: 'image_url', image_url: { url: `http://site.test/${EMAIL}.png` } }]) }],
+    ['an embedding', { at: '/v1/embeddings', body: { model: 'fast', input: ['x', EMAIL] } }],
+    ['token numbers', { at: '/v1/embeddings', body: { model: 'fast', input: [[73, 606, 374], [1, 2]] } }],
+    ['token numbers of a prompt', { at: '/v1/completions', body: { model: 'fast', prompt: [73, 606, 374] } }],
+    ['the instructions', { at: '/v1/responses', body: { model: 'fast', input: 'x', instructions: EMAIL } }],
+    ['the query', { at: `/v1/chat/completions?who=jane.doe%40example.org`, body: says('x') }],
+    ['the path of something else', { at: `/v1/people/jane%2Edoe@example.org`, method: 'GET', body: undefined }],
+    ['the query of something else', { at: `/v1/people?card=4111+1111+1111+1111`, method: 'GET', body: undefined }],
+    ['something that is no JSON', { at: '/v1/files', body: `who=${EMAIL}` }],
+];
+const outside = (s) => [s.cloud, s.claude].flatMap((provider) => provider.requests);
+
+for (const [what, request] of HIDDEN) {
+    aiFlow(`pin: personal data in ${what}`, { ...NODE, route: { private: { do: 'pin' } } }, async (s) => {
+        const answer = await ask(s, null, request);
+        assert.ok(answer.status === 200 || answer.status === 403, `${answer.status} ${answer.text}`);
+        assert.deepEqual(outside(s), []);
+        s.local.always({ error: 'server' });
+        await ask(s, null, { ...request, headers: { 'Cache-Control': 'no-cache' } });
+        assert.deepEqual(outside(s), [], 'nor when the machine\'s own fails');
+    });
+    aiFlow(`redact: personal data in ${what}`, { ...NODE, route: { private: { do: 'redact' } } }, async (s) => {
+        const answer = await ask(s, null, request);
+        assert.ok(answer.status < 500, `${answer.status} ${answer.text}`);
+        const sent = outside(s).map((one) => one.url + one.body).join('\n');
+        assert.doesNotMatch(sent, /jane|4111|606/);
+        assert.ok(answer.status === 403 || sent.length > 0);
+    });
+}
+
+aiFlow('users are in keys, and their names are not', { ...NODE, node: false, route: { scope: 'user' } }, async (s) => {
+    await pair(s);
+    given(s, await ask(s, null, { body: says('hello', { user: EMAIL }), node: s.one }));
+    s.hit(await ask(s, null, { body: says('hello', { user: EMAIL }), node: s.one }), 'memory');
+    assert.equal(s.status(await ask(s, null, { body: says('hello', { user: 'somebody.else@example.org' }), node: s.one })).hit, undefined);
+    await s.written(s.one);
+    s.hit(await ask(s, null, { body: says('hello', { user: EMAIL }), node: s.two }), 'shared');
+    assert.ok(!(await stored(s.redis)).includes('jane'));
+    await s.one.stop();
+    const files = fs.readdirSync(s.folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+        .map((entry) => fs.readFileSync(path.join(entry.parentPath ?? entry.path, entry.name), 'latin1')).join();
+    assert.ok(!files.includes('jane'));
+});
+
 aiFlow('pin to a region: its providers may see it', { ...NODE, route: { private: { find: ['email'], do: 'pin', region: 'eu' } } }, async (s) => {
     assert.equal(s.wall(given(s, await ask(s, null, { body: says(EMAIL) }))).provider, 'claude');
     assert.equal(s.wall(given(s, await ask(s, null, { body: says(CARD) }))).provider, 'cloud'); // nobody looks for cards

@@ -163,7 +163,10 @@ static void json_hides_nothing(void **state)
     assert_json("[[{\"a\":{\"b\":[\"x\",\"203.0.113.\\u0037\"]}}]]", PII_IP);
     assert_json("\"4111\\u0020 1111\"", 0);
     assert_json("\"4111\\u00201111\\u00201111\\u00201111\"", PII_CARD);
-    assert_json("{\"jane@example.com\":{\"x\":1},\"y\":[],\"z\":{}}", 0);
+    assert_json("{\"jane@example.com\":{\"x\":1},\"y\":[],\"z\":{}}", PII_EMAIL);
+    assert_json("{\"a\":{\"jane\\u0040example.com\":null}}", PII_EMAIL);
+    assert_json("{\"card\":4111111111111111}", PII_CARD);
+    assert_json("{\"card\":4111111111111112,\"phone\":2025550143,\"seed\":4111,\"f\":4111111111111111e0}", 0);
     assert_json("{\"arguments\":\"{\\\"mail\\\":\\\"jane\\\\u0040example.com\\\"}\"}", PII_EMAIL);
     assert_json("{\"text\":\"first\\\\n203.0.113.7\"}", PII_IP);
     assert_json("{\"url\":\"data:image/png;base64,iVBORw0KGgoAKIAIOSFODNN7EXAMPLE\"}", 0);
@@ -189,13 +192,15 @@ static void assert_redacted(const char *text, int count, const char *expected)
 
 static void json_is_redacted_in_place(void **state)
 {
-    /* Only strings with finds are written anew; spaces, numbers and escapes elsewhere stay byte for byte. */
+    /* Only strings and numbers with finds are written anew; spaces, numbers and escapes elsewhere stay byte for byte. */
     (void)state;
     assert_redacted(" { \"a\" : \"jane\\u0040example.com \\n\" ,\"n\":1.50, \"s\":\"\\u0041\" } ", 1,
                     " { \"a\" : \"[EMAIL_1] \\u000a\" ,\"n\":1.50, \"s\":\"\\u0041\" } ");
-    assert_redacted("[\"a@example.com\",\"b@example.com\",{\"a@example.com\":\"a@example.com\"}]", 3,
-                    "[\"[EMAIL_1]\",\"[EMAIL_2]\",{\"a@example.com\":\"[EMAIL_1]\"}]");
+    assert_redacted("[\"a@example.com\",\"b@example.com\",{\"a@example.com\":\"a@example.com\"}]", 4,
+                    "[\"[EMAIL_1]\",\"[EMAIL_2]\",{\"[EMAIL_1]\":\"[EMAIL_1]\"}]");
     assert_redacted("{\"a\":1}", 0, "{\"a\":1}");
+    assert_redacted("{\"card\":4111111111111111,\"jane@example.com\":1,\"n\":7}", 2,
+                    "{\"card\":\"[CARD_1]\",\"[EMAIL_1]\":1,\"n\":7}");
 }
 
 static void without_memory_it_is_found(void **state)
