@@ -89,7 +89,14 @@ static int take_chunk(struct join *join)
     return 0;
 }
 
-/* What the plain form always has, and a stream need not say. */
+static bool is_empty(const struct node *node)
+{
+    return !node || node->type == NODE_NONE || (node->type == NODE_STRING && !node->raw.len && !node->text.len) ||
+           (node->type == NODE_RAW && view_eq(node->raw, VIEW("null")));
+}
+
+/* What the plain form always has, and a stream need not say; a text that was begun empty and gave way to a refusal is
+ * null. */
 static void complete_choices(struct join *join)
 {
     struct node *choices = tree_find(&join->tree.root, VIEW("choices")), *message;
@@ -100,7 +107,8 @@ static void complete_choices(struct join *join)
         message = tree_member(&join->tree, choice, VIEW("message"));
         if (!tree_find(message, VIEW("role")))
             tree_set(tree_member(&join->tree, message, VIEW("role")), VIEW("\"assistant\""));
-        if (!tree_find(message, VIEW("content")))
+        if (!tree_find(message, VIEW("content")) ||
+            (is_empty(tree_find(message, VIEW("content"))) && !is_empty(tree_find(message, VIEW("refusal")))))
             tree_set(tree_member(&join->tree, message, VIEW("content")), VIEW("null"));
     }
 }

@@ -108,9 +108,11 @@ static int put_block(struct split *s, uint64_t index, uint32_t block)
     return error;
 }
 
-/* The end: why it stopped, and what it cost. Members of message_delta that the message does not have stay unsaid. */
+/* The end: why it stopped, and what it cost. Members of message_delta that the message does not have stay unsaid; those that clients take
+ * from there, though the message has said them, are said again. */
 static void put_end(struct split *s)
 {
+    static const struct view again[] = { { "stop_details", 12 }, { "container", 9 } };
     uint32_t reason = json_get(&s->doc, 0, VIEW("stop_reason")), sequence = json_get(&s->doc, 0, VIEW("stop_sequence"));
     uint32_t usage = json_get_typed(&s->doc, 0, VIEW("usage"), JSON_OBJECT);
     uint32_t output = usage ? json_get_typed(&s->doc, usage, VIEW("output_tokens"), JSON_NUMBER) : 0;
@@ -126,6 +128,9 @@ static void put_end(struct split *s)
         split_raw(s, sequence);
     else
         buf_lit(s->out, "null");
+    for (size_t i = 0; i < ARRAY_LEN(again); i++)
+        if (json_get(&s->doc, 0, again[i]))
+            split_member_raw(s, again[i], json_get(&s->doc, 0, again[i]));
     buf_lit(s->out, "},\"usage\":{\"output_tokens\":");
     if (output)
         split_raw(s, output);

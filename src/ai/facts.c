@@ -117,6 +117,10 @@ static int read_limit(struct facts_reader *r, const char *name, uint32_t value)
         f->max_at = value;
     if (is_null(r, value))
         return 0;
+    if (r->endpoint == AI_COMPLETIONS && json_u64(r->doc, value, &tokens) && tokens == 0) {
+        f->max_tokens = 1; /* only the prompt is to be scored; the bound is no lower than this */
+        return 0;
+    }
     if (!json_u64(r->doc, value, &tokens) || tokens == 0 || tokens > MAX_TOKENS)
         return facts_refuse(r, "%s: must be a whole number from 1 to %llu", name, (unsigned long long)MAX_TOKENS);
     if (f->max_tokens && f->max_tokens != tokens)
@@ -414,6 +418,8 @@ static const struct {
     { NAMED("tools"), CHAT | RESPONSES | ANTHROPIC, true, read_tools },
     { NAMED("functions"), CHAT, true, read_functions },
     { NAMED("web_search_options"), CHAT, false, read_server_tool },
+    { NAMED("search_parameters"), CHAT | RESPONSES, false, read_server_tool },
+    { NAMED("plugins"), CHAT | RESPONSES, false, read_server_tool },
     { NAMED("mcp_servers"), ANTHROPIC, true, read_server_tool },
     { NAMED("container"), ANTHROPIC, false, read_server_tool },
     { NAMED("response_format"), CHAT | COMPLETIONS, true, read_response_format },

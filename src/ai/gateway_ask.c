@@ -153,12 +153,13 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     struct view fields[3] = { 0 };
     struct trace_context trace = q->trace;
     bool edge = q->candidate->provider->rung == AI_EDGE;
+    struct view accept = fields_value(&q->request.fields, FIELD_ACCEPT);
     struct text out;
 
     for (size_t i = 0; i < count && q->dialect == dialect; i++)
         if ((fields[i] = ask_field(q, names[i])).ptr)
             cap += names[i].len + fields[i].len + 4;
-    cap += edge ? loop_room(q) : 0;
+    cap += accept.len + (edge ? loop_room(q) : 0);
     out = text_make(arena_alloc(arena, cap), cap);
     if (!out.ptr)
         return VIEW_NONE;
@@ -173,7 +174,10 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     text_lit(&out, "\r\n");
     if (edge)
         put_loop(&out, q);
-    put_field(&out, VIEW("Accept"), q->facts.stream ? VIEW("text/event-stream") : VIEW("application/json"));
+    if (!q->parsed && accept.len)
+        put_field(&out, VIEW("Accept"), accept);
+    else
+        put_field(&out, VIEW("Accept"), q->facts.stream ? VIEW("text/event-stream") : VIEW("application/json"));
     return text_view(&out);
 }
 
@@ -226,7 +230,8 @@ static int prepare(struct service_call *q, struct flight *flight)
     if (!ask_endpoint(q, q->candidate->provider, &provider))
         return -EINVAL;
     r = ask_body(q, provider, &request->body, &reason);
-    if (r == -EINVAL && q->at + 1 < q->candidate_count)
+    /* Another may, or would have: then it is not the request that is to blame. */
+    if (r == -EINVAL && (q->at + 1 < q->candidate_count || q->tried || q->wait_ms))
         return -ENOTSUP;
     if (r == -EINVAL)
         ask_refuse(q, 400, NULL, text_view(&reason), NULL);
@@ -241,8 +246,8 @@ static int prepare(struct service_call *q, struct flight *flight)
     flight->span = ai_spans_call_id(q->account->spans);
     request->fields = provider_fields(q, flight->span, arena);
     request->tags = tags_of(q, arena);
-    request->model = arena_copy(arena, q->facts.model);
     flight->model = arena_copy(arena, q->model);
+    request->model = flight->model; /* as in the key: who calls it by another name may get the same answer */
     request->prompt_bytes = q->facts.prompt_bytes;
     request->max_age_s = q->ttl_ms / 1000;
     request->raw = !q->parsed;

@@ -4,6 +4,7 @@
 
 #include "ai/classify.h"
 #include "ai/provider.h"
+#include "ai/translate.h"
 #include "base/clock.h"
 #include "base/glob.h"
 
@@ -15,8 +16,9 @@ static const struct view rungs[] = { { "device", 6 }, { "edge", 4 }, { "cloud", 
 
 struct choice {
     struct service_call *q;
-    int rung;                                     /* the only one the caller wants */
-    unsigned elsewhere, too_small, lacking;       /* candidates that were left out, and why */
+    int rung; /* the only one the caller wants */
+    unsigned mute, elsewhere, too_small,
+        lacking; /* candidates that were left out, and why; mute: of another interface */
     struct ai_candidate *last[AI_CANDIDATES_MAX]; /* on `device`, when the caller wants a rung above it */
     unsigned last_count;
 };
@@ -28,9 +30,11 @@ static void put(struct choice *c, struct ai_candidate *candidate)
     struct service_call *q = c->q;
     enum ai_endpoint unused;
 
-    if (q->candidate_count == AI_CANDIDATES_MAX || !ask_endpoint(q, candidate->provider, &unused))
+    if (q->candidate_count == AI_CANDIDATES_MAX)
         return;
-    if (!ask_admits(q, candidate))
+    if (!ask_endpoint(q, candidate->provider, &unused))
+        c->mute++;
+    else if (!ask_admits(q, candidate))
         q->barred++;
     else if (c->rung != ANY_RUNG && c->rung != (int)candidate->provider->rung &&
              (candidate->provider->rung != AI_DEVICE || !q->alias))
@@ -168,6 +172,29 @@ static struct ai_model *find_model(const struct service_call *q)
 
 /* ---- nobody ---- */
 
+/* Those who could answer cannot count. */
+static void estimate(struct service_call *q)
+{
+    q->step = ASK_ANSWER;
+    q->form = ASK_TEXT;
+    q->status = 200;
+    q->local = true;
+    q->out = buf_make(64);
+    buf_lit(&q->out, "{\"input_tokens\":");
+    buf_u64(&q->out, translate_count_estimate(&q->doc));
+    buf_char(&q->out, '}');
+}
+
+static void refuse_interface(struct service_call *q)
+{
+    char memory[128];
+    struct text message = TEXT_ON(memory);
+
+    text_lit(&message, "the providers of this model do not speak this interface: ");
+    text_put(&message, ai_endpoint_path(q->endpoint));
+    ask_refuse(q, 400, NULL, text_view(&message), "unsupported_interface");
+}
+
 static void refuse(const struct choice *c)
 {
     struct service_call *q = c->q;
@@ -184,6 +211,10 @@ static void refuse(const struct choice *c)
     else if (c->elsewhere)
         ask_refuse(q, 400, NULL, VIEW("nobody on the rung that Doorstep-AI-Tier names answers for this model"),
                    "tier_not_available");
+    else if (c->mute && q->endpoint == AI_COUNT_TOKENS)
+        estimate(q);
+    else if (c->mute && q->parsed)
+        refuse_interface(q);
 }
 
 /* False: refused. */

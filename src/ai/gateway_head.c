@@ -70,11 +70,13 @@ static void put_source(struct service_call *q, struct text *t)
 
     text_lit(t, "Doorstep-AI: provider=");
     text_put(t, q->candidate->provider->name);
-    text_lit(t, "; model=\"");
+    if (q->model.len)
+        text_lit(t, "; model=\"");
     for (size_t i = 0; i < q->model.len; i++) /* a string of RFC 8941: printable, these two escaped */
         if (q->model.ptr[i] >= ' ' && q->model.ptr[i] <= '~' && q->model.ptr[i] != '"' && q->model.ptr[i] != '\\')
             text_char(t, q->model.ptr[i]);
-    text_char(t, '"');
+    if (q->model.len)
+        text_char(t, '"');
     if (q->candidate->provider->region.len) {
         text_lit(t, "; region=");
         text_put(t, q->candidate->provider->region);
@@ -140,7 +142,7 @@ static void put_timings(struct service_call *q, struct text *t)
  * limits are the narrower ones. */
 static bool is_for_client(const struct service_call *q, struct view name)
 {
-    if (view_eq_icase(name, VIEW("retry-after")))
+    if (view_eq_icase(name, VIEW("retry-after")) || view_eq_icase(name, VIEW("x-should-retry")))
         return true;
     /* What is passed through unread is described by its provider; the type has a place of its own. */
     if (!q->parsed && view_starts_with_icase(name, VIEW("content-")))

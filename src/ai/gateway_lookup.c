@@ -79,6 +79,14 @@ struct view ask_field(struct service_call *q, struct view name)
     return text_view(&all);
 }
 
+/* The limit that we set is as much a part of what is asked as one that the client sets. */
+static uint64_t revision_of(const struct service_call *q)
+{
+    uint64_t both[2] = { q->policy_revision, q->candidate->max_output };
+
+    return q->facts.max_tokens || !both[1] ? both[0] : hash64(view_make((const char *)both, sizeof(both)));
+}
+
 bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct view last_user, struct key *ret)
 {
     struct fingerprint_context context = {
@@ -87,7 +95,7 @@ bool ask_fingerprint(struct service_call *q, enum fingerprint_kind kind, struct 
         .endpoint = q->endpoint,
         .scope = q->scope.ptr ? q->scope : scope_of(q),
         .epoch = q->route->epoch,
-        .policy_revision = q->policy_revision,
+        .policy_revision = revision_of(q),
         .region = q->candidate->provider->region,
         .provider = q->candidate->provider->name,
         .model = q->model,
@@ -130,7 +138,8 @@ static bool judge(struct service_call *q, struct object *object, enum rung rung)
     }
     ttl = MIN(object->times.lifetime_ms, (int64_t)q->ttl_ms) - age;
     if (ttl <= 0 || atomic_load_explicit(&object->soft_purged, memory_order_relaxed) ||
-        (q->max_age_ms >= 0 && age > q->max_age_ms) || marks_in_doubt(q->gateway->options.fill->marks)) {
+        (q->max_age_ms >= 0 && (age > q->max_age_ms || q->max_age_ms == 0)) || /* 0: not even of this millisecond */
+        marks_in_doubt(q->gateway->options.fill->marks)) {
         if (age < (int64_t)q->route->stale_ms && !q->stale && q->step != ASK_SEMANTIC) {
             q->stale = object;
             q->stale_of = q->candidate;

@@ -206,3 +206,45 @@ aiFlow('clients of both dialects on one provider do not get each other\'s bytes'
     assert.equal(chat.json.object, 'chat.completion');
     assert.equal(message.json.type, 'message');
 });
+
+aiFlow('interfaces that are not translated are refused in clear words; tokens are counted here when the provider cannot', ACROSS, async (s) => {
+    for (const [path, body] of [['/v1/responses', { input: 'x' }], ['/v1/completions', { prompt: 'x' }], ['/v1/embeddings', { input: 'x' }]]) {
+        for (const model of ['to-claude', 'claude-test-1']) {
+            const answer = await s.ask(path, { model, ...body });
+            assert.equal(answer.status, 400, answer.text);
+            assert.match(answer.json.error.message, new RegExp(`do not speak this interface: ${path}`));
+            assert.equal(answer.json.error.code, 'unsupported_interface');
+        }
+    }
+    const counted = await anthropic(s).messages.countTokens({ model: 'to-cloud', system: 'Be short.', messages: [{ role: 'user', content: 'word '.repeat(400) }] });
+    assert.ok(counted.input_tokens > 400 && counted.input_tokens < 600, `${counted.input_tokens}`);
+    assert.deepEqual([s.cloud.count, s.claude.count], [0, 0]);
+    await anthropic(s).messages.countTokens({ model: 'claude-test-1', messages: say.messages });
+    assert.equal(s.claude.last.path, '/v1/messages/count_tokens');
+});
+
+aiFlow('a name that stands for a model is not in the answer, which others may get by another name', ACROSS, async (s) => {
+    for (const stream of [false, true]) {
+        const prompt = { messages: [{ role: 'user', content: `${stream}` }], max_tokens: 9 };
+        const first = await s.chat({ model: 'to-claude', ...prompt, stream });
+        const second = s.hit(await s.chat({ model: 'claude-test-1', ...prompt }));
+        assert.doesNotMatch(first.text, /to-claude/);
+        assert.equal(second.json.model, 'claude-test-1');
+    }
+});
+
+aiFlow('what the last candidate cannot say does not hide why the first one failed', { ...ACROSS, models: {
+    both: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }, { provider: 'claude', model: 'claude-test-1' }] } } }, async (s) => {
+    const two = await s.chat({ model: 'both', n: 2 });
+    assert.equal(two.status, 200);
+    s.cloud.always({ error: 'server' });
+    assert.equal((await s.chat({ model: 'both', n: 2, seed: 1 })).status, 502);
+    assert.equal((await s.chat({ model: 'claude-test-1', n: 2 })).status, 400);
+    assert.equal(s.claude.count, 0);
+    s.cloud.always({ error: 'rate_limit', retryAfter: 500, headers: { 'x-should-retry': 'false', 'retry-after-ms': '500000' } });
+    const limited = await s.chat({ model: 'both', n: 2, seed: 2 });
+    assert.equal(limited.status, 429);
+    assert.ok(Number(limited.header('retry-after')) <= 60, limited.header('retry-after'));
+    assert.equal(limited.header('retry-after-ms'), undefined);
+    assert.equal(limited.header('x-should-retry'), 'false');
+});

@@ -67,6 +67,12 @@ static void test_assemble_details(void **state)
           "{\"id\":\"a\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"Aa\"},\"finish_reason\":\"stop\"},"
           "{\"index\":1,\"message\":{\"role\":\"assistant\",\"content\":\"Bb\"},\"finish_reason\":\"stop\"}]}" },
         { AI_CHAT,
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null}}]}\n\n"
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"refusal\":\"I can\"}}]}\n\n"
+          "data: {\"choices\":[{\"index\":0,\"delta\":{\"refusal\":\" not\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+          "{\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":null,\"refusal\":\"I can not\"},"
+          "\"finish_reason\":\"stop\"}]}" },
+        { AI_CHAT,
           "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"reasoning_content\":\"th\",\"x_text\":\"p\",\"x_number\":1}}]}\n\n"
           "data: {\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"ink\",\"x_text\":\"q\",\"x_number\":2,\"annotations\":[{\"a\":1}]},"
           "\"logprobs\":{\"content\":[{\"token\":\"a\"}],\"refusal\":null}}]}\n\n"

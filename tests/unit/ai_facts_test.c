@@ -181,6 +181,8 @@ static void test_flags(void **state)
         { AI_CHAT, M ",\"tools\":[{\"type\":\"custom\"}]", TOOLS, AI_CACHEABLE },
         { AI_CHAT, M ",\"functions\":[{}]", TOOLS, AI_CACHEABLE },
         { AI_CHAT, M ",\"web_search_options\":{}", SERVER, AI_SERVER_TOOLS },
+        { AI_CHAT, M ",\"search_parameters\":{\"mode\":\"on\"}", SERVER, AI_SERVER_TOOLS },
+        { AI_CHAT, M ",\"plugins\":[{\"id\":\"web\"}]", SERVER, AI_SERVER_TOOLS },
         { AI_CHAT, M ",\"response_format\":{\"type\":\"json_object\"}", SCHEMA, AI_CACHEABLE },
         { AI_CHAT, M ",\"response_format\":{\"type\":\"text\"}", 0, AI_CACHEABLE },
         { AI_CHAT, M ",\"seed\":18446744073709551615", DETERMINISTIC, AI_ODD },
