@@ -274,6 +274,7 @@ int budget_reserve(struct budgets *budgets, struct loop *loop, int64_t now_ms, c
     for (int i = 0; i < count; i++) {
         ret->holds[i].instance = looks[i].instance;
         ret->holds[i].window = looks[i].window;
+        ret->hard = ret->hard || (!looks[i].instance->rule->is.soft && looks[i].amount > 0);
     }
     return 0;
 }

@@ -70,6 +70,7 @@ struct reservation {
     int64_t time_ms; /* for the ledger row */
     int64_t money;
     uint64_t tokens;
+    bool hard; /* the amounts count, on a budget that refuses: they had better be bounds */
     unsigned count;
     struct {
         struct budget_instance *instance;

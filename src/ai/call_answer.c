@@ -138,7 +138,7 @@ void call_end_plain(struct call *call)
     }
     if (marks & WATCH_CONTENT)
         note_content(call);
-    call->billed = true;
+    call->billed = call->request.provider != AI_COUNT_TOKENS; /* no model was asked */
     if (translates(call)) {
         r = json_parse(&doc, buf_view(&call->in), JSON_LIMITS, &at) == JSON_OK
                 ? translate_answer(call->request.provider, call->request.client, &doc, call->request.model,

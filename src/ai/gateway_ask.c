@@ -40,12 +40,21 @@ static void refuse_budget(struct service_call *q, const struct budget_refusal *r
     ask_bar(q, 402, "budget", text_view(&message), "budget_exceeded");
 }
 
+uint64_t ask_output_bound(const struct service_call *q)
+{
+    uint64_t context = q->candidate->context, prompt = q->facts.prompt_bytes / 4;
+
+    if (q->candidate->max_output)
+        return q->candidate->max_output;
+    return context ? MIN(context - MIN(context - 1, prompt), (uint64_t)OUTPUT_BOUND_DEFAULT) : OUTPUT_BOUND_DEFAULT;
+}
+
 int ask_reserve(struct service_call *q)
 {
     uint64_t context = q->candidate->context;
     uint64_t input =
         context && (q->facts.unbounded || q->facts.prompt_bytes > context) ? context : q->facts.prompt_bytes;
-    uint64_t output = q->facts.max_tokens ? q->facts.max_tokens : q->candidate->max_output;
+    uint64_t output = q->facts.max_tokens ? q->facts.max_tokens : ask_output_bound(q);
     struct budget_refusal refusal = { 0 };
     int r;
 
@@ -53,8 +62,6 @@ int ask_reserve(struct service_call *q)
         return 0;
     if (q->endpoint == AI_EMBEDDINGS)
         output = 0;
-    else if (!output)
-        output = OUTPUT_BOUND_DEFAULT;
     r = account_reserve(q->account, q->candidate, q->model, input, output * MAX(MAX(q->facts.n, q->facts.best_of), 1u),
                         q->config->price_needed, &q->reservation, &refusal);
     if (r == 0 || r == -EAGAIN)

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #define EDITS_MAX 4u
+#define LIMIT_MAX 64u
 #define MAX_TOKENS_DEFAULT 4096u /* where a dialect demands a limit and nobody has set one */
 
 /* Bytes of the client's body that are replaced; len 0: inserted before. */
@@ -84,10 +85,41 @@ static void apply(const struct edits *edits, struct view body, struct buf *out)
     buf_put(out, view_skip(body, at));
 }
 
+/* What a hard budget has reserved must be all that can come. Completions have a limit of their own when none is said (16 tokens, says
+ * OpenAI): a larger one would make them dearer. */
+static bool must_limit(const struct service_call *q)
+{
+    if (q->facts.max_tokens)
+        return false;
+    if (q->endpoint == AI_COMPLETIONS)
+        return q->candidate->max_output > 0;
+    return (q->endpoint == AI_CHAT || q->endpoint == AI_RESPONSES) && (q->candidate->max_output || q->reservation.hard);
+}
+
+static void limit_output(struct service_call *q, struct edits *edits, char memory[LIMIT_MAX])
+{
+    struct text limit = text_make(memory, LIMIT_MAX);
+    bool reasons = json_get(&q->doc, 0, VIEW("reasoning_effort")) != 0;
+    size_t value;
+
+    text_lit(&limit, ",\"");
+    text_put(&limit, q->endpoint == AI_RESPONSES     ? VIEW("max_output_tokens")
+                     : q->endpoint == AI_COMPLETIONS ? VIEW("max_tokens")
+                                                     : translate_limit_name(q->model, reasons));
+    text_lit(&limit, "\":");
+    value = limit.len;
+    text_u64(&limit, ask_output_bound(q));
+    if (q->facts.max_at) /* null: said, and to be replaced */
+        replace(edits, &q->doc, q->facts.max_at, view_skip(text_view(&limit), value));
+    else
+        append_member(edits, &q->doc, text_view(&limit));
+}
+
 static int copy_with_edits(struct service_call *q, struct buf *ret)
 {
     struct buf model = buf_make(4096), options = buf_make(AI_BODY_MAX);
     struct edits edits = { 0 };
+    char memory[LIMIT_MAX];
     bool metered = q->endpoint == AI_CHAT || q->endpoint == AI_COMPLETIONS;
 
     if (q->facts.model_at && !view_eq(q->model, q->facts.model)) {
@@ -96,18 +128,8 @@ static int copy_with_edits(struct service_call *q, struct buf *ret)
     }
     if (metered && q->facts.stream && !q->facts.include_usage)
         ask_usage(q, &edits, &options);
-    if (q->candidate->max_output && !q->facts.max_tokens && (metered || q->endpoint == AI_RESPONSES)) {
-        char *memory = arena_alloc(&q->arena, 64);
-        struct text limit = text_make(memory, memory ? 64 : 0);
-
-        text_put(&limit, q->endpoint == AI_RESPONSES ? VIEW(",\"max_output_tokens\":") : VIEW(",\"max_tokens\":"));
-        text_u64(&limit, q->candidate->max_output);
-        if (q->facts.max_at) /* null: said, and to be replaced */
-            replace(&edits, &q->doc, q->facts.max_at,
-                    view_skip(text_view(&limit), 1 + view_find(text_view(&limit), ':')));
-        else
-            append_member(&edits, &q->doc, text_view(&limit));
-    }
+    if (must_limit(q))
+        limit_output(q, &edits, memory);
     apply(&edits, q->in.body, ret);
     if (model.failed || options.failed)
         ret->failed = true;

@@ -225,6 +225,8 @@ void ask_choose_candidates(struct service_call *q);
 bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate);
 
 /* gateway_ask.c */
+/* Tokens that the candidate may answer with, of which the client said nothing. */
+uint64_t ask_output_bound(const struct service_call *q);
 /* 0; -EAGAIN: soon; -EINVAL with the answer settled. */
 int ask_reserve(struct service_call *q);
 /* Joins a fill under way for the key: 0 or -ENOENT. */

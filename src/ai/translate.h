@@ -42,6 +42,9 @@ int translate_stream_end(struct translate_stream *stream, struct buf *out);
 /* The error body a client of dialect `to` understands, for a provider's answer of `status` with `body`, whatever that holds. Messages of
  * 401, 402 and 403 are ours: the provider's may show a part of its key. 0 or -ENOMEM. */
 int translate_error(enum ai_dialect from, enum ai_dialect to, int status, struct view body, struct buf *out);
+/* What a chat request calls the limit of its answer: servers at large know max_tokens, OpenAI's reasoning models refuse it. `reasons`: the
+ * request says how hard to think. A literal. */
+struct view translate_limit_name(struct view model, bool reasons);
 /* About how many tokens the prompt of `request` (system, messages, input, tools) has, for providers that cannot count: four bytes of text
  * to a token, four tokens a message, 1,600 an image. Within about 20% for English, low for scripts with few bytes to a word. */
 uint64_t translate_count_estimate(const struct json *request);

@@ -318,11 +318,12 @@ static struct view effort_of(const struct json *in)
     return budget < 4096 ? VIEW("low") : budget < 16384 ? VIEW("medium") : VIEW("high");
 }
 
-/* Servers at large know max_tokens; OpenAI's reasoning models refuse it and want the new name. */
-static bool wants_new_limit(struct view model, struct view effort)
+struct view translate_limit_name(struct view model, bool reasons)
 {
-    return effort.len || view_starts_with(model, VIEW("gpt-5")) || view_starts_with(model, VIEW("o1")) ||
-           view_starts_with(model, VIEW("o3")) || view_starts_with(model, VIEW("o4"));
+    return reasons || view_starts_with(model, VIEW("gpt-5")) || view_starts_with(model, VIEW("o1")) ||
+                   view_starts_with(model, VIEW("o3")) || view_starts_with(model, VIEW("o4"))
+               ? VIEW("max_completion_tokens")
+               : VIEW("max_tokens");
 }
 
 static int put_format(struct translation *t)
@@ -353,7 +354,7 @@ static int put_parameters(struct translation *t)
 
     if (!limit || !json_u64(in, limit, &value) || value == 0)
         return REFUSE(t, "max_tokens: must be a positive integer");
-    put_u64(t->out, wants_new_limit(t->model, effort) ? VIEW("max_completion_tokens") : VIEW("max_tokens"), value);
+    put_u64(t->out, translate_limit_name(t->model, effort.len > 0), value);
     put_copy(t->out, VIEW("temperature"), in, part_top(in, VIEW("temperature")));
     put_copy(t->out, VIEW("top_p"), in, part_top(in, VIEW("top_p")));
     put_copy(t->out, VIEW("stop"), in, part_top(in, VIEW("stop_sequences")));

@@ -1,97 +1,13 @@
 /**
- * Whatever happens to a request - hits, crowds, failover, cuts, clients that leave, crashes, reloads, full disks, jumping clocks - has one
- * row in the ledger, and the sums of ledger, budgets and providers' bills are the same to the micro-unit.
+ * Whatever happens to a request - hits, crowds, failover, cuts, clients that leave, refusals - it has one row in the ledger, and the
+ * sums of ledger, budgets and providers' bills are the same to the micro-unit.
  */
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
-import { promisify } from 'node:util';
-import { aiFlow, CHAT, DIRECT, gate, MESSAGE } from './harness/ai.mjs';
+import { aiFlow, CHAT, gate, MESSAGE } from './harness/ai.mjs';
 import { ask, makeKey } from './harness/ai-asking.mjs';
-import { Clock } from './harness/clock.mjs';
-import { BINARY, SANITIZED, scratch } from './harness/flow.mjs';
-import { startRedis } from './harness/redis.mjs';
-import { until } from './harness/server.mjs';
-import { mountTmpfs, noTmpfs } from './harness/tmpfs.mjs';
+import { agrees, bill, budget, MONEY, money, PRICE, refusedByBudget, rows, user } from './harness/ai-money.mjs';
 
-const exec = promisify(execFile);
-const NODE = { needs: 'node', node: false, skip: DIRECT && 'needs the node' };
 const CHATS = '/v1/chat/completions';
-const PRICE = { input: 1000, cached_input: 100, cache_write: 1250, output: 2000, reasoning: 3000 }; // a token, in micro-units
-const PRICES = { currency: 'USD', prices: [{ model: '*', ...PRICE }] };
-const user = (content) => ({ messages: [{ role: 'user', content }] });
-
-/** What a provider bills for this usage, as it says it. */
-function bill({ input, output, cached = 0, cacheWrite = 0, reasoning = 0 }) {
-    return (input - cached - cacheWrite) * PRICE.input + cached * PRICE.cached_input + cacheWrite * PRICE.cache_write
-        + (output - reasoning) * PRICE.output + reasoning * PRICE.reasoning;
-}
-
-/** A folder with prices, and the configuration of a node that keeps its state there. */
-function money(s, { budgets, prices = PRICES, folder = scratch(), ai = {}, config = {}, ...more } = {}) {
-    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
-    s.folder = folder;
-    s.setPrices = (list) => fs.writeFileSync(path.join(folder, 'prices.json'), JSON.stringify(list));
-    s.setPrices(prices);
-    return s.config({ ...more, config: { state: { path: path.join(folder, 'state.db') }, ...config },
-        ai: { prices: path.join(folder, 'prices.json'), budgets, ...ai } });
-}
-
-async function rowsNow(node) {
-    const rows = [];
-    for (let after = '0'; ;) {
-        const page = (await node.admin(`/ai/ledger?format=json&limit=1000&after=${after}`)).text.split('\n').filter(Boolean)
-            .map((line) => JSON.parse(line));
-        if (!page.length) {
-            return rows;
-        }
-        rows.push(...page);
-        after = page.at(-1).id;
-    }
-}
-
-/** Every row, once there are as many as requests; there must never be more. */
-async function rows(node, count) {
-    const found = await until(async () => {
-        const all = await rowsNow(node);
-        return all.length >= count && all;
-    }, `${count} rows`);
-    assert.equal(found.length, count);
-    assert.equal(new Set(found.map((row) => row.request_id)).size, count, 'each request has its own');
-    return found;
-}
-
-const sum = (list, member) => list.reduce((total, one) => total + one[member], 0);
-
-async function budget(node, name) {
-    const found = {};
-    for (const [series, value] of await node.metrics()) {
-        const [, what] = /^doorstep_ai_budget_(\w+)\{/.exec(series) ?? [];
-        if (what && series.includes(`budget="${name}"`)) {
-            found[what] = value;
-        }
-    }
-    return found;
-}
-
-/** Everything is settled: what is spent is what the rows say. */
-async function agrees(node, count, names, { unit = 'money' } = {}) {
-    const all = await rows(node, count);
-    for (const name of names) {
-        const { spent, reserved } = await budget(node, name);
-        assert.equal(reserved, 0, `${name}: nothing is held when nothing is under way`);
-        assert.equal(spent, sum(all, unit === 'money' ? 'cost_micro' : 'charged_tokens'), name);
-    }
-    return all;
-}
-
-function refusedByBudget(answer, dialect = 'openai') {
-    assert.equal(answer.status, 402, answer.text);
-    assert.equal(answer.header('x-should-retry'), 'false');
-    assert.equal(answer.json.type, dialect === 'anthropic' ? 'error' : undefined);
-    assert.match(answer.json.error.message, /budget/);
-}
 
 /* ---- a bit of everything ---- */
 
@@ -137,7 +53,7 @@ function scripted(provider, bills) {
     });
 }
 
-aiFlow('hundreds of mixed requests: ledger, budgets and bills agree to the micro-unit', { ...NODE, providers: MIXED, models: ALIASES }, async (s) => {
+aiFlow('hundreds of mixed requests: ledger, budgets and bills agree to the micro-unit', { ...MONEY, providers: MIXED, models: ALIASES }, async (s) => {
     s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, ai: { auth: 'keys' }, budgets: [
         { name: 'day', limit: '100000', per: 'day', each: ['tenant'] }, { name: 'tokens', unit: 'tokens', limit: '100000000', each: ['tenant'] },
         { name: 'keys', limit: '100000', per: 'total', each: ['key'] }, { name: 'models', limit: '100000', each: ['model'], soft: true },
@@ -209,7 +125,7 @@ for (const [name, path, more, provider] of [
     ['chat on the other dialect', CHATS, { ...CHAT, model: 'claude/claude-x' }, 'claude'],
     ['messages on the other dialect', '/v1/messages', { ...MESSAGE, model: 'cloud/gpt-x' }, 'cloud'],
 ]) {
-    aiFlow(`${name}: who leaves in the middle of a stream pays for what came, marked as an estimate`, NODE, async (s) => {
+    aiFlow(`${name}: who leaves in the middle of a stream pays for what came, marked as an estimate`, MONEY, async (s) => {
         s.node = await s.startNode({ config: money(s, { budgets: [{ name: 'all', limit: '1000', per: 'total' }] }) });
         const door = gate();
         s[provider].always({ pieces: ['12345678', '12345678', '12345678', 'never'], between: door.at(3), usage: { input: 11, output: 999 } });
@@ -230,3 +146,128 @@ for (const [name, path, more, provider] of [
         assert.equal(row.cost_micro, row.input_tokens * PRICE.input + 6 * PRICE.output);
     });
 }
+
+/* ---- budgets ---- */
+
+const CAPPED = { ...CHAT, max_tokens: 100 };
+
+aiFlow('a hard budget refuses in both dialects, hits stay free, and a crowd does not get past it', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, budgets: [{ name: 'small', limit: '3', per: 'day' }] }) });
+    const usage = { input: 100, output: 100 };
+    s.cloud.always({ usage });
+    s.claude.always({ usage });
+    await s.chat(CAPPED);
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => s.chat({ ...CAPPED, ...user(`crowd ${i}`) })));
+    const refusals = answers.filter((answer) => answer.status !== 200);
+    assert.ok(refusals.length > 20, `${refusals.length}`);
+    refusals.forEach((answer) => refusedByBudget(answer));
+    const one = (i) => s.chat({ ...CAPPED, ...user(`one by one ${i}`) });
+    let asked = 41;
+    while ((await one(asked++)).status === 200) {
+        assert.ok(asked < 100);
+    }
+    refusedByBudget(await s.message(), 'anthropic');
+    refusedByBudget(await s.message({ stream: true }), 'anthropic');
+    refusedByBudget(await s.chat({ ...CAPPED, ...user('as a stream'), stream: true }));
+    s.hit(await s.chat(CAPPED));
+    const all = await agrees(s.node, asked + 4, ['small']);
+    const { spent, refused_total: refused, overshoots_total: overshoots } = await budget(s.node, 'small');
+    assert.ok(spent <= 3_000_000 && spent > 2_300_000, `${spent}`);
+    assert.equal(overshoots, 0);
+    assert.equal(refused, all.filter((row) => row.outcome === 'refused').length);
+    assert.ok(all.every((row) => row.outcome !== 'refused' || (row.status === 402 && row.cost_micro === 0 && row.error_class === 'budget')));
+    assert.equal(s.cloud.count + s.claude.count, all.filter((row) => row.cost_micro > 0).length, 'nobody was asked for a refusal');
+});
+
+aiFlow('a budget in tokens counts tokens; a soft one counts, and refuses nobody', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { budgets: [
+        { name: 'tokens', unit: 'tokens', limit: '1000', per: 'total' }, { name: 'soft', limit: '0.1', per: 'month', soft: true },
+    ] }) });
+    s.cloud.always({ usage: { input: 50, output: 100 } });
+    let asked = 0;
+    let answer;
+    while ((answer = await s.chat({ ...CAPPED, ...user(`tokens ${asked++}`) })).status === 200) {
+        assert.ok(asked < 10);
+    }
+    assert.match(refusedByBudget(answer).json.error.message, /tokens/);
+    await agrees(s.node, asked, ['soft']);
+    const all = await agrees(s.node, asked, ['tokens'], { unit: 'tokens' });
+    assert.ok(all.reduce((total, row) => total + row.charged_tokens, 0) <= 1000);
+    const soft = await budget(s.node, 'soft');
+    assert.ok(soft.spent > soft.limit && soft.soft_exceeded_total > 0 && soft.refused_total === 0, JSON.stringify(soft));
+});
+
+aiFlow('under a hard budget an answer without a limit gets one, and no more than is reserved', { ...MONEY, models: {
+    least: { candidates: [{ provider: 'cloud', model: 'gpt-x', max_output: 70 }] }, small: { candidates: [{ provider: 'cloud', model: 'gpt-x', context: 4096 }] },
+} }, async (s) => {
+    s.node = await s.startNode({ config: money(s, { budgets: [{ name: 'all', limit: '1000' }] }) });
+    const limitOf = async (path, body) => {
+        const answer = await s.ask(path, body);
+        assert.equal(answer.status, 200, answer.text);
+        const { max_tokens: old, max_completion_tokens: chat, max_output_tokens: responses } = s.cloud.last.json;
+        return { old, chat, responses };
+    };
+    const none = { old: undefined, chat: undefined, responses: undefined };
+    assert.deepEqual(await limitOf(CHATS, CHAT), { ...none, old: 16384 });
+    assert.deepEqual(await limitOf(CHATS, { ...CHAT, model: 'cloud/o3-mini' }), { ...none, chat: 16384 });
+    assert.deepEqual(await limitOf(CHATS, { ...CHAT, max_tokens: null, n: 2 }), { ...none, old: 16384 });
+    assert.deepEqual(await limitOf(CHATS, { ...CHAT, max_completion_tokens: 12 }), { ...none, chat: 12 });
+    assert.deepEqual(await limitOf(CHATS, { ...CHAT, model: 'least' }), { ...none, old: 70 });
+    assert.ok((await limitOf(CHATS, { ...CHAT, model: 'small' })).old < 4096);
+    assert.deepEqual(await limitOf('/v1/responses', { model: 'gpt-x', input: 'a' }), { ...none, responses: 16384 });
+    assert.deepEqual(await limitOf('/v1/completions', { model: 'gpt-x', prompt: 'a' }), none, 'these have a limit of their own');
+    const all = await agrees(s.node, 8, ['all']);
+    for (const row of all) {
+        const reserved = row.reserved_micro / PRICE.reasoning;
+        assert.ok(reserved >= (row.client_model === 'least' ? 70 : row.client_model === 'small' ? 3000 : 12), JSON.stringify(row));
+    }
+    s.node.configure(money(s, { folder: s.folder, budgets: [{ name: 'soft', limit: '1000', soft: true }] }));
+    const from = s.node.stderr.length + s.node.stdout.length;
+    s.node.signal('SIGHUP');
+    await s.node.line(/reloaded/, from);
+    assert.deepEqual(await limitOf(CHATS, { ...CHAT, ...user('as it is') }), none, 'a soft budget changes nothing');
+});
+
+aiFlow('what is no answer of a model costs nothing: counting tokens, lists, other paths without a price', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { budgets: [{ name: 'all', limit: '1000' }] }) });
+    assert.equal((await s.ask('/v1/messages/count_tokens', MESSAGE)).status, 200);
+    assert.equal((await s.ask('/v1/audio/other', { model: 'gpt-x' })).status, 200);
+    assert.deepEqual((await rows(s.node, 2)).map((row) => [row.cost_micro, row.charged_tokens]), [[0, 0], [0, 0]]);
+});
+
+/* ---- crowds and floods ---- */
+
+aiFlow('whoever leaves a crowd: one call, one bill, one row each', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }] }) });
+    const door = gate();
+    s.cloud.always({ pieces: ['12345678', '12345678', 'end'], between: door.at(2), usage: { input: 11, output: 9 } });
+    const crowd = await Promise.all(Array.from({ length: 30 }, () => s.asking(CHATS, { ...CHAT, stream: true })));
+    const heads = await Promise.all(crowd.map((client) => client.head()));
+    crowd.forEach((client, i) => i % 3 === 0 && client.close());
+    door.open();
+    await Promise.all(crowd.map((client, i) => i % 3 && client.body(heads[i])));
+    heads.forEach((head, i) => i % 3 && assert.match(head.text, /\[DONE\]/));
+    const all = await agrees(s.node, 30, ['all']);
+    assert.equal(s.cloud.count, 1);
+    assert.equal(all.reduce((total, row) => total + row.cost_micro, 0), bill({ input: 11, output: 9 }));
+    assert.equal(all.filter((row) => row.attempts).length, 1);
+});
+
+aiFlow('500 connections at once, half of which leave whenever they like: 500 rows, nothing is held', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }] }) });
+    s.cloud.always((request) => ({ pieces: ['a', 'b', 'c'], usage: { input: 5, output: 3 }, ...(request.json.n === 2 ? { cut: 1 } : {}) }));
+    const ends = await Promise.all(Array.from({ length: 500 }, async (_, i) => {
+        const client = await s.asking(CHATS, { ...CAPPED, ...user(`flood ${i % 250}`), stream: i % 4 < 2, ...(i % 50 === 7 ? { n: 2 } : {}) });
+        if (i % 2) {
+            await new Promise((resolve) => { setTimeout(resolve, i % 20); });
+            client.close();
+            return 0;
+        }
+        const { status } = await client.response();
+        client.close();
+        return status;
+    }));
+    assert.deepEqual([...new Set(ends)].sort(), [0, 200]);
+    const all = await agrees(s.node, 500, ['all']);
+    assert.ok(all.every((row) => row.cost_micro <= row.reserved_micro));
+});
