@@ -111,8 +111,10 @@ static uint64_t tokens_of(const struct ai_usage *usage)
 int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
                        struct reservation *reservation, const struct ai_call_report *report)
 {
-    int64_t cost = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
-    uint64_t tokens = report->billed ? tokens_of(&report->usage) : 0;
+    bool paid = report->billed && !report->stored;
+    int64_t worth = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
+    int64_t cost = paid ? worth : 0;
+    uint64_t tokens = paid ? tokens_of(&report->usage) : 0;
     struct ledger_row *row = &account->row;
 
     if (account->money->budgets)
@@ -123,6 +125,7 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
     }
     row->attempts += report->attempts;
     row->cost += cost;
+    row->saved += worth - cost;
     row->tokens += tokens;
     if (report->billed) {
         row->input += report->usage.input;

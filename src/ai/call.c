@@ -272,6 +272,14 @@ static uint64_t seconds_of(struct view value)
     return value.ptr && date_parse(value, now, &date) && date > now ? (uint64_t)(date - now) : 0;
 }
 
+/* RFC 9211: another node had it stored, so nobody was paid. */
+static bool is_hit(const struct fields *fields)
+{
+    const struct field *status = fields_find(fields, VIEW("Cache-Status"));
+
+    return status && memmem(status->value.ptr, status->value.len, "; hit", 5);
+}
+
 /* The provider's head is here: what is its body going to be? */
 static void take_head(struct call *call)
 {
@@ -279,6 +287,7 @@ static void take_head(struct call *call)
     struct view type = fields_value(&head->fields, FIELD_CONTENT_TYPE);
 
     call->retry_after_s = seconds_of(fields_value(&head->fields, FIELD_RETRY_AFTER));
+    call->report.stored = call->provider->rung == AI_EDGE && is_hit(&head->fields);
     if (head->status < 200 || head->status >= 300) {
         call->mode = CALL_ERROR;
     } else if (call->request.raw) {

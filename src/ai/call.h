@@ -31,6 +31,7 @@ struct ai_call_report {
     uint16_t status;   /* as the fill saw it; 0: no answer */
     bool sound;        /* a whole answer */
     bool billed;       /* something was received that costs */
+    bool stored;       /* by the edge: it costs nothing */
     uint64_t first_us; /* from the start to the first content; 0: none came */
     uint64_t duration_us;
     const char *error_class;                 /* "rate_limit", "timeout", ...; NULL: none; static */

@@ -146,6 +146,8 @@ bool call_write_head(struct call *call, int status, struct view content_type, co
     } else {
         buf_lit(b, "Cache-Control: no-store\r\n");
     }
+    if (from && status == 200 && call->provider->rung == AI_EDGE && fields_value(&from->fields, FIELD_AGE).ptr)
+        put_field(b, VIEW("Age"), fields_value(&from->fields, FIELD_AGE)); /* it was stored there */
     if (call->too_long)
         buf_lit(b, "Doorstep-AI-Too-Long: 1\r\n");
     if (from)

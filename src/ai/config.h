@@ -112,8 +112,9 @@ struct ai_tenant {
 
 struct ai_config {
     struct view node, region;
-    bool keys;         /* clients need a key of ours */
-    bool price_needed; /* a model without a price is refused */
+    struct view store_region; /* where the shared store is */
+    bool keys;                /* clients need a key of ours */
+    bool price_needed;        /* a model without a price is refused */
     struct ai_provider *providers;
     unsigned provider_count;
     struct ai_model *models;

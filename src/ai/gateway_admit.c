@@ -85,7 +85,7 @@ static int read_key(struct service_call *q, struct ai_identity *identity)
         return refuse_key(q, r);
     q->tenant = identity->tenant;
     q->key_id = identity->id;
-    if (contains(q->request.query, key)) /* it would go on to the provider */
+    if (contains(q->request.query, key) || contains(q->path, key)) /* it would go on to the provider */
         return ask_bar(q, 400, "key", VIEW("an API key does not belong into a URL"), "invalid_api_key");
     if (ai_identity_may(identity, scope))
         return 0;
@@ -323,7 +323,7 @@ int ask_admit(struct service_call *q)
         return r;
     if (!ai_rules_region(q->levels, q->level_count, q->config->region))
         q->cache = &q->route->passing;
-    else if (q->pin_count)
+    else if (q->pin_count || !ai_rules_region(q->levels, q->level_count, q->config->store_region))
         q->cache = &q->route->local;
     return 0;
 }

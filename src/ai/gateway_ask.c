@@ -136,9 +136,23 @@ static void put_loop(struct text *out, const struct service_call *q)
     text_lit(out, "\r\n");
 }
 
+/* The wishes of the client hold for the edge, too, and what must not be written down here, or leave this node, is not for its disk. */
+static void put_wishes(struct text *out, const struct service_call *q)
+{
+    if (q->no_store || q->cache != &q->route->cache) {
+        text_lit(out, "Cache-Control: no-store\r\n");
+    } else if (q->no_lookup) {
+        text_lit(out, "Cache-Control: no-cache\r\n");
+    } else if (q->max_age_ms >= 0) {
+        text_lit(out, "Cache-Control: max-age=");
+        text_i64(out, q->max_age_ms / 1000);
+        text_lit(out, "\r\n");
+    }
+}
+
 static size_t loop_room(const struct service_call *q)
 {
-    size_t room = q->config->node.len + 16;
+    size_t room = q->config->node.len + 64;
 
     for (size_t i = 0; i < q->request.fields.count; i++)
         if (q->request.fields.list[i].id == FIELD_CDN_LOOP)
@@ -179,8 +193,10 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     text_lit(&out, "traceparent: ");
     trace_put(&trace, &out);
     text_lit(&out, "\r\n");
-    if (edge)
+    if (edge) {
         put_loop(&out, q);
+        put_wishes(&out, q);
+    }
     if (!q->parsed && accept.len)
         put_field(&out, VIEW("Accept"), accept);
     else

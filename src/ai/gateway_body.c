@@ -151,6 +151,41 @@ bool ask_endpoint(const struct service_call *q, const struct ai_provider *provid
     return true;
 }
 
+/* What the client's interface has no words for may be forced in the provider's. */
+static int force(struct service_call *q, enum ai_endpoint provider, struct buf *body)
+{
+    struct buf forced = buf_make(AI_BODY_MAX);
+    struct ai_facts facts = { 0 };
+    struct json doc = { 0 };
+    size_t at;
+    int r = json_parse(&doc, buf_view(body), JSON_LIMITS, &at) == JSON_OK ? 0 : -ENOMEM;
+
+    if (r == 0)
+        r = ai_facts_read(&facts, provider, &doc, NULL);
+    if (r == 0)
+        r = ai_rules_apply(q->levels, q->level_count, provider, &doc, &facts, &forced);
+    ai_facts_free(&facts);
+    json_free(&doc);
+    if (r <= 0) {
+        buf_free(&forced);
+        return r < 0 ? -ENOMEM : 0;
+    }
+    buf_free(body);
+    *body = forced;
+    return 0;
+}
+
+static int translate(struct service_call *q, enum ai_endpoint provider, uint64_t max, struct buf *ret,
+                     struct text *reason)
+{
+    int r = translate_request(q->endpoint, provider, &q->doc, q->model, max, ret, reason);
+
+    for (unsigned i = 0; i < q->level_count && r == 0; i++)
+        if (q->levels[i]->forced_count)
+            return force(q, provider, ret);
+    return r;
+}
+
 int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret, struct text *reason)
 {
     uint64_t max = q->candidate->max_output ? q->candidate->max_output : MAX_TOKENS_DEFAULT;
@@ -160,7 +195,7 @@ int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret,
     if (!q->parsed)
         buf_put(ret, q->in.body);
     else if (provider != q->endpoint)
-        return translate_request(q->endpoint, provider, &q->doc, q->model, max, ret, reason);
+        return translate(q, provider, max, ret, reason);
     else if ((r = copy_with_edits(q, ret)) < 0)
         return r;
     return ret->failed ? -ENOMEM : 0;

@@ -91,7 +91,7 @@ struct service_call {
     bool limited;    /* `rate` is filled in */
     unsigned barred; /* candidates that could, and must not */
     struct cache_control cc;
-    bool no_lookup, no_store;
+    bool no_lookup, no_store; /* the client's wish */
     uint64_t ttl_ms;
     int64_t max_age_ms; /* the client's; -1: any */
 

@@ -27,8 +27,10 @@ static void read_wishes(struct service_call *q)
     if (ttl && view_parse_u64(ttl->value, &seconds))
         q->ttl_ms = MIN(MIN(seconds, UINT64_MAX / 1000) * 1000, q->route->ttl_max_ms);
     if (field_is(q, VIEW("Helicone-Cache-Enabled"), VIEW("false")) ||
-        field_is(q, VIEW("cf-aig-skip-cache"), VIEW("true")) || q->cc.flags & CC_NO_STORE)
+        field_is(q, VIEW("cf-aig-skip-cache"), VIEW("true")) || q->cc.flags & CC_NO_STORE) {
         q->ttl_ms = 0;
+        q->no_store = true;
+    }
     if (field_is(q, VIEW("x-portkey-cache-force-refresh"), VIEW("true")) || q->cc.flags & CC_NO_CACHE)
         q->no_lookup = true;
     if (q->route->only_deterministic && !q->facts.deterministic)

@@ -162,6 +162,94 @@ bool ai_rules_candidate(const struct ai_rules *const *levels, size_t count, stru
     return ai_rules_region(levels, count, region);
 }
 
+/* ---- parameters that have other names elsewhere ---- */
+
+enum {
+    CHAT = 1 << AI_CHAT,
+    RESPONSES = 1 << AI_RESPONSES,
+    COMPLETIONS = 1 << AI_COMPLETIONS,
+    MESSAGES = 1 << AI_MESSAGES,
+    OPENAI = CHAT | RESPONSES | COMPLETIONS,
+};
+
+#define NAMED(literal) \
+    { \
+        literal, sizeof(literal) - 1 \
+    }
+
+/* Which interfaces have a parameter, and what means the same: `kind` in whatever form, `value` with the same value. 0: nothing does. What
+ * is not here is taken for a parameter of every interface. */
+static const struct parameter {
+    struct view name;
+    unsigned endpoints, kind, value;
+} parameters[] = {
+    { NAMED("max_tokens"), CHAT | COMPLETIONS | MESSAGES, 1, 1 },
+    { NAMED("max_completion_tokens"), CHAT, 1, 1 },
+    { NAMED("max_output_tokens"), RESPONSES, 1, 1 },
+    { NAMED("stop"), CHAT | COMPLETIONS, 2, 2 },
+    { NAMED("stop_sequences"), MESSAGES, 2, 2 },
+    { NAMED("tools"), CHAT | RESPONSES | MESSAGES, 3, 0 },
+    { NAMED("functions"), CHAT, 3, 0 },
+    { NAMED("tool_choice"), CHAT | RESPONSES | MESSAGES, 4, 0 },
+    { NAMED("function_call"), CHAT, 4, 0 },
+    { NAMED("response_format"), CHAT, 5, 0 },
+    { NAMED("text"), RESPONSES, 5, 0 },
+    { NAMED("output_format"), MESSAGES, 5, 0 },
+    { NAMED("output_config"), MESSAGES, 5, 0 },
+    { NAMED("reasoning_effort"), CHAT, 6, 0 },
+    { NAMED("reasoning"), CHAT | RESPONSES, 6, 0 },
+    { NAMED("thinking"), MESSAGES, 6, 0 },
+    { NAMED("frequency_penalty"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("presence_penalty"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("logit_bias"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("logprobs"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("top_logprobs"), CHAT | RESPONSES, 0, 0 },
+    { NAMED("n"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("seed"), CHAT | COMPLETIONS, 0, 0 },
+    { NAMED("verbosity"), CHAT, 0, 0 },
+    { NAMED("store"), CHAT | RESPONSES, 0, 0 },
+    { NAMED("parallel_tool_calls"), CHAT | RESPONSES, 0, 0 },
+    { NAMED("prediction"), CHAT, 0, 0 },
+    { NAMED("user"), OPENAI, 0, 0 },
+};
+
+static const struct parameter *parameter_of(struct view name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
+        if (view_eq(parameters[i].name, name))
+            return &parameters[i];
+    return NULL;
+}
+
+/* The member of the request that is this parameter under any of its names; 0: none. */
+static uint32_t find_parameter(const struct json *doc, struct view name, struct view *ret_name)
+{
+    const struct parameter *parameter = parameter_of(name);
+    uint32_t value = json_get(doc, 0, name);
+
+    *ret_name = name;
+    for (size_t i = 0; i < ARRAY_LEN(parameters) && !value && parameter && parameter->kind; i++) {
+        if (parameters[i].kind != parameter->kind)
+            continue;
+        *ret_name = parameters[i].name;
+        value = json_get(doc, 0, *ret_name);
+    }
+    return value;
+}
+
+/* What a parameter with this value is called in an interface; none: it has no such. */
+static struct view name_there(struct view name, enum ai_endpoint endpoint)
+{
+    const struct parameter *parameter = parameter_of(name);
+
+    if (!parameter || parameter->endpoints & 1u << endpoint)
+        return name;
+    for (size_t i = 0; i < ARRAY_LEN(parameters) && parameter->value; i++)
+        if (parameters[i].value == parameter->value && parameters[i].endpoints & 1u << endpoint)
+            return parameters[i].name;
+    return VIEW_NONE;
+}
+
 /* ---- a request ---- */
 
 static int refuse(struct text *reason, int status, struct view words)
@@ -216,9 +304,11 @@ static int check_forbidden(const struct ai_rules *rules, const struct json *doc,
     if (doc->count == 0)
         return 0;
     for (size_t i = 0; i < rules->forbidden_count; i++) {
-        if (!json_get(doc, 0, rules->forbidden[i]))
+        struct view said;
+
+        if (!find_parameter(doc, rules->forbidden[i], &said))
             continue;
-        refuse(reason, 400, rules->forbidden[i]);
+        refuse(reason, 400, said);
         return refuse(reason, 400, VIEW(": is not allowed for this key"));
     }
     return 0;
@@ -263,18 +353,49 @@ static bool is_limit(struct view name)
            view_eq(name, VIEW("max_output_tokens"));
 }
 
-/* The value a member is forced to, by its token or else by its name. */
-static const struct ai_forced *forced_for(const struct ai_rules *const *levels, size_t count, const struct json *doc,
-                                          uint32_t token, struct view name)
+/* The same, or the same under another name that takes the same value. */
+static bool is_same(struct view a, struct view b)
+{
+    const struct parameter *one = parameter_of(a), *other = parameter_of(b);
+
+    return view_eq(a, b) || (one && other && one->value && one->value == other->value);
+}
+
+static const struct ai_forced *forced_for(const struct ai_rules *const *levels, size_t count, struct view name)
 {
     for (size_t level = 0; level < count; level++)
-        for (size_t i = 0; i < levels[level]->forced_count; i++) {
-            const struct ai_forced *forced = &levels[level]->forced[i];
-
-            if (token ? json_is(doc, token, forced->name) : view_eq(name, forced->name))
-                return forced;
-        }
+        for (size_t i = 0; i < levels[level]->forced_count; i++)
+            if (is_same(name, levels[level]->forced[i].name))
+                return &levels[level]->forced[i];
     return NULL;
+}
+
+/* Of a member, by its name's token; decoded, so that an escape does not save it. */
+static const struct ai_forced *forced_member(const struct ai_rules *const *levels, size_t count, const struct json *doc,
+                                             uint32_t token)
+{
+    struct view name = json_plain(doc, token);
+
+    if (name.ptr)
+        return forced_for(levels, count, name);
+    for (size_t level = 0; level < count; level++)
+        for (size_t i = 0; i < levels[level]->forced_count; i++)
+            if (json_is(doc, token, levels[level]->forced[i].name))
+                return &levels[level]->forced[i];
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
+        if (json_is(doc, token, parameters[i].name))
+            return forced_for(levels, count, parameters[i].name);
+    return NULL;
+}
+
+static bool has_same(const struct json *doc, struct view name)
+{
+    if (json_get(doc, 0, name))
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(parameters); i++)
+        if (is_same(parameters[i].name, name) && json_get(doc, 0, parameters[i].name))
+            return true;
+    return false;
 }
 
 /* The limit of output that must be added; 0 when the request, or a forced member, has one. */
@@ -337,7 +458,7 @@ int ai_rules_apply(const struct ai_rules *const *levels, size_t count, enum ai_e
         return 0;
     w.empty = doc->tokens[0].count == 0;
     for (uint32_t name = json_first(doc, 0); name < json_end(doc, 0); name = json_after(doc, name + 1)) {
-        const struct ai_forced *forced = forced_for(levels, count, doc, name, VIEW_NONE);
+        const struct ai_forced *forced = forced_member(levels, count, doc, name);
 
         if (forced)
             set_value(&w, name + 1, forced->json);
@@ -351,10 +472,11 @@ int ai_rules_apply(const struct ai_rules *const *levels, size_t count, enum ai_e
     for (size_t level = 0; level < count; level++)
         for (size_t i = 0; i < levels[level]->forced_count; i++) {
             const struct ai_forced *forced = &levels[level]->forced[i];
+            struct view name = name_there(forced->name, endpoint);
 
-            if (json_get(doc, 0, forced->name) || forced_for(levels, count, doc, 0, forced->name) != forced)
+            if (!name.ptr || has_same(doc, name) || forced_for(levels, count, forced->name) != forced)
                 continue;
-            add_name(&w, forced->name);
+            add_name(&w, name);
             buf_put(out, forced->json);
         }
     if (limit) {

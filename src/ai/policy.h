@@ -25,7 +25,8 @@ struct ai_rules {
     uint64_t context_bytes;  /* of the prompt, as written; 0: no limit */
     uint64_t context_tokens; /* the same, estimated at 4 bytes to a token; 0: no limit */
     bool no_tools, no_server_tools, no_images, no_audio, no_files;
-    const struct view *forbidden; /* members of the top object that must not be there */
+    const struct view
+        *forbidden; /* members of the top object that must not be there, nor what other interfaces call them */
     size_t forbidden_count;
     const struct ai_forced *forced; /* members set to these values whatever the request says, where text is generated */
     size_t forced_count;
@@ -55,7 +56,8 @@ bool ai_rules_candidate(const struct ai_rules *const *levels, size_t count, stru
 /* May what is asked be kept in, or come from, this region? The second half of the above: for stores and logs. */
 bool ai_rules_region(const struct ai_rules *const *levels, size_t count, struct view region);
 
-/* Appends the request as the rules want it: forced members set, the limit of output added where none is said. 1: *out
+/* Appends the request as the rules want it: forced members set, the limit of output added where none is said. A parameter that this
+ * interface calls otherwise is set under its name there; one that it does not have is not. 1: *out
  * has it, to be parsed and read again, so that keys and prices are of what is really asked; 0: nothing to change,
  * nothing appended; -ENOMEM. Of several levels the first that forces a member decides. */
 int ai_rules_apply(const struct ai_rules *const *levels, size_t count, enum ai_endpoint endpoint,

@@ -148,6 +148,7 @@ int compile_ai(struct site *site, struct upstream *const *upstreams, struct fill
         return -ENOMEM;
     config->node = site->node.name;
     config->region = site->node.region;
+    config->store_region = site->shared.region.len ? site->shared.region : site->node.region;
     config->keys = from->auth == 1;
     config->price_needed = from->unknown_price == 1;
     config->keep = keep;

@@ -104,7 +104,7 @@ const struct option site_shared_table[] = {
       .offset = MEMBER(site_shared, region),
       .help =
           "Nodes with the same region share what the store holds; default: `node.region`. For regions that share one store on "
-          "purpose." },
+          "purpose. Answers to prompts that must stay in another region (`ai.rules.NAME.regions`) are not put there." },
     { .name = "connections",
       .type = OPTION_INT,
       .offset = MEMBER(site_shared, connections),

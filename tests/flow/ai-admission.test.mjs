@@ -178,6 +178,41 @@ aiFlow('parameters are forced and forbidden, and the key of the answer is of wha
     s.miss(given(s, await ask(s, free, { body: { ...CHAT, temperature: 0, reasoning_effort: 'low' } })));
 });
 
+const NAMES = { needs: 'node', providers: PROVIDERS, models: { best: { candidates: [{ provider: 'claude', model: 'claude-test-1' }] },
+    wide: { candidates: [{ provider: 'cloud', model: 'gpt-4o-mini' }] } },
+ai: { rules: { names: { force: ['stop=["END"]', 'reasoning_effort="low"', 'store=false', 'service_tier="flex"'], forbid: ['seed', 'tools', 'top_k'] },
+    few: { force: ['max_tokens=7'] } } } };
+
+aiFlow('forced and forbidden parameters under the names of each interface, and after translation', { ...NAMES, route: { rules: 'names' } }, async (s) => {
+    given(s, await ask(s, null, { body: { ...CHAT, stop: 'mine' } }));
+    assert.deepEqual([s.cloud.last.json.stop, s.cloud.last.json.reasoning_effort, s.cloud.last.json.store], [['END'], 'low', false]);
+    // Anthropic knows neither reasoning_effort nor store, and refuses what it does not know.
+    given(s, await message(s, null, { body: { ...MESSAGE, stop_sequences: ['mine'] } }));
+    const { stop_sequences: stop, reasoning_effort: effort, store, stop: other, service_tier: tier } = s.claude.last.json;
+    assert.deepEqual([stop, effort, store, other, tier], [['END'], undefined, undefined, undefined, 'flex']);
+    given(s, await message(s, null, { body: { ...MESSAGE, model: 'wide' } }));
+    assert.deepEqual([s.cloud.last.json.stop, s.cloud.last.json.reasoning_effort, s.cloud.last.json.store], [['END'], 'low', false]);
+    given(s, await ask(s, null, { body: { ...CHAT, model: 'best' } }));
+    assert.deepEqual([s.claude.last.json.stop_sequences, s.claude.last.json.store], [['END'], undefined]);
+    given(s, await ask(s, null, { at: '/v1/responses', body: { model: 'gpt-4o-mini', input: 'x' } }));
+    assert.equal(s.cloud.last.json.stop, undefined);
+    // The same thing by its other name is the same thing.
+    refused(s, await ask(s, null, { body: { ...CHAT, functions: [{ name: 'f' }] } }), 400, { words: /functions: is not allowed/ });
+    refused(s, await message(s, null, { body: { ...MESSAGE, tools: [{ name: 'f', input_schema: {} }] } }), 400, { words: /tools: is not allowed/ });
+});
+
+aiFlow('a forced limit of the answer, whatever it is called', { ...NAMES, route: { rules: 'few' } }, async (s) => {
+    given(s, await ask(s, null, { body: { ...CHAT, max_completion_tokens: 5000 } }));
+    assert.deepEqual([s.cloud.last.json.max_completion_tokens, s.cloud.last.json.max_tokens], [7, undefined]);
+    given(s, await ask(s, null, { at: '/v1/responses', body: { model: 'gpt-4o-mini', input: 'x' } }));
+    assert.equal(s.cloud.last.json.max_output_tokens, 7);
+    given(s, await ask(s, null, { body: { ...CHAT, model: 'best', max_tokens: 9 } }));
+    assert.equal(s.claude.last.json.max_tokens, 7);
+    const escaped = JSON.stringify({ ...CHAT, max_tokens: 9, seed: 1 }).replace('"max_tokens"', '"max\\u005ftokens"');
+    given(s, await ask(s, null, { body: escaped }));
+    assert.equal(s.cloud.last.json.max_tokens, 7);
+});
+
 aiFlow('hours', RULED, async (s) => {
     refused(s, await ask(s, await makeKey(s.node, 'a', { rules: 'later' })), 403, { words: /at this time/ });
     given(s, await ask(s, await makeKey(s.node, 'b', { rules: 'now' })));

@@ -6,7 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { aiConfig, aiFlow, CLIENT_KEY, DIRECT, gate } from './harness/ai.mjs';
 import { BINARY } from './harness/node.mjs';
-import { freePort } from './harness/server.mjs';
+import { freePort, until } from './harness/server.mjs';
 
 const PROVIDERS = {
     local: { dialect: 'openai', config: { rung: 'device' } },
@@ -21,7 +21,7 @@ function two(local = {}, alias = {}) {
 }
 
 const user = (content) => ({ messages: [{ role: 'user', content }] });
-const ask = (s, more, headers) => s.chat({ model: 'fast', ...more }, headers);
+const ask = (s, more, headers, node) => s.chat({ model: 'fast', ...more }, headers, node);
 
 /** Who answers this. */
 async function whose(s, more, headers) {
@@ -216,6 +216,49 @@ for (const keys of [false, true]) {
         assert.equal((await ask(s, user('bad'))).status, 400);
     });
 }
+
+aiFlow('what the edge has stored costs nothing and keeps its age; what must not be stored is not stored there', { ...two(), node: false }, async (s) => {
+    s.options = two();
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'doorstep-edge-'));
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const prices = path.join(folder, 'prices.json');
+    fs.writeFileSync(prices, JSON.stringify({ currency: 'USD', prices: [{ model: '*', input: 1000, output: 2000 }] }));
+    const base = { models: { fast: { candidates: [{ provider: 'cloud', model: 'large' }] } } };
+    s.parent = await s.startNode({ config: aiConfig(s.providers, { providers: { cloud: PROVIDERS.cloud }, ...base, config: { node: { name: 'parent' } } }) });
+    const config = s.config({ ai: { prices }, route: { private: { do: 'pin', region: 'eu' } }, config: { node: { name: 'child' }, state: { path: path.join(folder, 'child.db') } } });
+    config.ai.providers = { edge: { url: `http://127.0.0.1:${s.parent.port}/v1`, rung: 'edge', region: 'eu', keys: ['unused'] } };
+    config.ai.models = { fast: { candidates: [{ provider: 'edge', model: 'fast' }] } };
+    s.node = await s.startNode({ config });
+    const rows = async (count) => until(async () => {
+        const lines = (await s.node.admin('/ai/ledger')).body.toString().trim().split('\n').filter(Boolean).map((line) => JSON.parse(line));
+        return lines.length >= count && lines;
+    }, 'rows');
+    for (const stream of [false, true]) {
+        s.cloud.reset();
+        const asked = { ...user(`known there ${stream}`), stream };
+        await ask(s, asked, {}, s.parent);
+        await ask(s, asked); // a hit there
+        assert.equal(s.cloud.count, 1);
+        s.hit(await ask(s, asked));
+    }
+    await ask(s, user('new to both'));
+    const [plain, , stream, , paid] = await rows(5);
+    for (const row of [plain, stream]) {
+        assert.deepEqual([row.cost_micro, row.charged_tokens, row.saved_micro > 0, row.provider], [0, 0, true, 'edge'], JSON.stringify(row));
+    }
+    assert.ok(paid.cost_micro > 0);
+    // The wishes of a client are the child's wishes.
+    for (const [headers, body] of [[{ 'Cache-Control': 'no-store' }, user('never')], [{}, user('for jane@example.com')]]) {
+        s.cloud.reset();
+        assert.equal((await ask(s, body, headers)).status, 200);
+        assert.equal((await ask(s, body, {}, s.parent)).status, 200);
+        assert.equal(s.cloud.count, 2, `${JSON.stringify(headers)}: it is not stored there`);
+    }
+    s.cloud.reset();
+    await ask(s, user('fresh'));
+    await ask(s, user('fresh'), { 'Cache-Control': 'no-cache' });
+    assert.equal(s.cloud.count, 2);
+});
 
 aiFlow('two nodes that are each other\'s edge do not ask in circles', { ...two(), node: false }, async (s) => {
     const ports = [await freePort(), await freePort()];
