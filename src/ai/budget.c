@@ -140,7 +140,9 @@ struct slot *budget_slot(struct budget_instance *instance, int64_t window)
         instance->waiting_ms = 0;
         instance->retry_ms = 0;
     }
-    return window == slots[0].window ? &slots[0] : window == slots[1].window ? &slots[1] : NULL;
+    if (window < slots[0].window && window != slots[1].window)
+        slots[1] = (struct slot){ .window = window };
+    return window == slots[0].window ? &slots[0] : &slots[1];
 }
 
 /* ---- reserving ---- */
@@ -160,7 +162,7 @@ static bool is_leased(const struct budgets *budgets, const struct rule *rule)
 /* What a reservation found out about one budget. */
 struct look {
     struct budget_instance *instance;
-    struct slot *slot; /* NULL: of a window long over, not counted */
+    struct slot *slot;
     int64_t window, amount;
     bool lease; /* begin one, without the lock */
 };
@@ -169,9 +171,9 @@ static int look_at(struct budgets *budgets, struct look *look, uint64_t mono_ms)
 {
     const struct budget_rule *is = &look->instance->rule->is;
     struct slot *slot = look->slot;
-    int64_t used = slot ? slot->spent + slot->reserved : 0;
+    int64_t used = slot->spent + slot->reserved;
 
-    if (!slot || look->amount == 0)
+    if (look->amount == 0)
         return 0;
     if (is_leased(budgets, look->instance->rule))
         switch (budget_share_ask(budgets, look->instance, slot, look->amount, mono_ms, &look->lease)) {
@@ -248,8 +250,7 @@ static int reserve(struct budgets *budgets, uint64_t mono_ms, int64_t now_ms, st
         looks[i].instance->leasing = looks[i].instance->leasing || looks[i].lease;
     for (int i = 0; result == 0 && i < count; i++) {
         looks[i].instance->holds++;
-        if (looks[i].slot)
-            looks[i].slot->reserved += looks[i].amount;
+        looks[i].slot->reserved += looks[i].amount;
     }
     return result;
 }
@@ -321,8 +322,10 @@ static void show(const struct budgets *budgets, const struct budget_instance *in
 {
     const struct budget_rule *is = &instance->rule->is;
     struct slot empty = { 0 };
-    const struct slot *slot =
-        instance->slots[0].window == budget_window_of(is->window, now_ms) ? &instance->slots[0] : &empty;
+    int64_t window = budget_window_of(is->window, now_ms);
+    const struct slot *slot = instance->slots[0].window == window   ? &instance->slots[0]
+                              : instance->slots[1].window == window ? &instance->slots[1]
+                                                                    : &empty;
     int64_t used = slot->spent + slot->reserved;
 
     *ret = (struct budget_view){

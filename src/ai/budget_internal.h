@@ -81,7 +81,8 @@ bool budget_fits(const struct rule *rule, const struct budget_identity *identity
 /* The instance of `rule` for this identity, made when it is not there. NULL: too many, or no memory. */
 struct budget_instance *budget_instance_get(struct budgets *budgets, struct rule *rule,
                                             const struct budget_identity *identity, int64_t now_ms);
-/* The slot of a window: that of now, made when a new one begins, or the one before; NULL: older. */
+/* The slot of a window, made when it is none of the two that are counted. A clock that went days ahead and came back may so begin an old
+ * window anew. */
 struct slot *budget_slot(struct budget_instance *instance, int64_t window);
 
 /* ---- budget_shared.c ---- */

@@ -9,6 +9,7 @@
 
 #define NAME_MAX_LEN 64u
 #define TABLE_FIRST 256u
+#define DAY_MS ((int64_t)86400000)
 #define INSTANCES_DEFAULT 65536u
 
 /* ---- rules ---- */
@@ -226,16 +227,15 @@ static void restore_sum(const struct ledger_sum *sum, void *arg)
     pthread_mutex_lock(&budgets->lock);
     for (unsigned i = 0; i < budgets->rule_count; i++) {
         struct rule *rule = budgets->rules[i];
+        int64_t window = budget_window_of(rule->is.window, restore->now_ms);
         struct budget_instance *instance;
-        struct slot *slot;
 
         if (rule->restored || !budget_fits(rule, &identity) ||
-            sum->day < budget_first_day(rule->is.window, restore->now_ms))
+            budget_window_of(rule->is.window, sum->day * DAY_MS) != window)
             continue;
         instance = budget_instance_get(budgets, rule, &identity, restore->now_ms);
-        slot = instance ? budget_slot(instance, budget_window_of(rule->is.window, restore->now_ms)) : NULL;
-        if (slot)
-            slot->spent += rule->is.unit == BUDGET_MONEY ? sum->cost : (int64_t)sum->tokens;
+        if (instance)
+            budget_slot(instance, window)->spent += rule->is.unit == BUDGET_MONEY ? sum->cost : (int64_t)sum->tokens;
         else
             restore->failed = true;
     }
@@ -245,7 +245,7 @@ static void restore_sum(const struct ledger_sum *sum, void *arg)
 int budget_restore(struct budgets *budgets, struct state *state, int64_t now_ms)
 {
     struct restore restore = { .budgets = budgets, .now_ms = now_ms };
-    int32_t first = INT32_MAX, today = budget_first_day(BUDGET_DAY, now_ms);
+    int32_t first = INT32_MAX;
     int r;
 
     pthread_mutex_lock(&budgets->lock);
@@ -255,7 +255,7 @@ int budget_restore(struct budgets *budgets, struct state *state, int64_t now_ms)
     pthread_mutex_unlock(&budgets->lock);
     if (first == INT32_MAX)
         return 0;
-    r = state_ledger_sums(state, first, today, restore_sum, &restore);
+    r = state_ledger_sums(state, first, INT32_MAX, restore_sum, &restore);
     if (r == 0 && restore.failed)
         r = -ENOMEM;
     pthread_mutex_lock(&budgets->lock);
