@@ -96,16 +96,18 @@ static struct view read_pairs(const char *path)
     return all;
 }
 
-static void print_level(enum level level, const char *note)
+static void print_level(enum level level, const char *name, struct view without, const char *note)
 {
     unsigned same = 0, right = 0, wrong = 0;
 
     for (unsigned i = 0; i < class_count; i++) {
+        if (view_eq(classes[i].name, without))
+            continue;
         same += classes[i].same ? classes[i].pairs : 0;
         right += classes[i].same ? classes[i].hits[level] : 0;
         wrong += classes[i].same ? 0 : classes[i].hits[level];
     }
-    printf("%-17s precision %5.1f %%  recall %5.1f %%  (%u right, %u false hits, %u missed)%s\n", level_names[level],
+    printf("%-17s precision %5.1f %%  recall %5.1f %%  (%u right, %u false hits, %u missed)%s\n", name,
            right + wrong ? 100.0 * right / (right + wrong) : 100.0, same ? 100.0 * right / same : 0.0, right, wrong,
            same - right, note);
 }
@@ -196,11 +198,12 @@ int main(int argc, char **argv)
                    hits[1] ? "agree" : ai_guard_name(failed), (double)s, VIEW_ARG(p->a), VIEW_ARG(p->b));
     }
     printf("%u pairs, threshold %.3f\n", pair_count, (double)threshold);
-    print_level(LEVEL_CANONICAL, "");
-    print_level(LEVEL_GUARDS, " (no cache by themselves: what level 1 may still hit)");
+    print_level(LEVEL_CANONICAL, "level 0", VIEW_NONE, "");
+    print_level(LEVEL_CANONICAL, "  less paraphrase", VIEW("paraphrase"), "");
+    print_level(LEVEL_GUARDS, "guards alone", VIEW_NONE, " (no cache by themselves: what level 1 may still hit)");
     if (model) {
-        print_level(LEVEL_SIMILAR, "");
-        print_level(LEVEL_EMBEDDING, "");
+        print_level(LEVEL_SIMILAR, "similarity alone", VIEW_NONE, "");
+        print_level(LEVEL_EMBEDDING, "level 1", VIEW_NONE, "");
     }
     print_classes(model != NULL);
     print_speed();

@@ -76,20 +76,26 @@ static enum script script_of(struct view head)
     return eastern ? SCRIPT_CYRILLIC_GREEK : SCRIPT_LATIN;
 }
 
-/* English by its function words, and no letter that English lacks. */
+/* English by its function words, more of them than of a language that has some of the same, and no letter that English lacks. */
 static bool is_english(const struct head *h, struct view text)
 {
-    size_t count = 0;
+    size_t count = 0, others[6] = { 0 };
 
     for (size_t i = 0; i < text.len; i++) /* typographic marks are E2 80 xx */
         if ((unsigned char)text.ptr[i] >= 0x80 && text.ptr[i] != '\xe2') {
             if (i < 1 || (text.ptr[i - 1] != '\xe2' && (i < 2 || text.ptr[i - 2] != '\xe2')))
                 return false;
         }
-    for (size_t i = h->from; i < h->to; i++)
+    for (size_t i = h->from; i < h->to; i++) {
         count += (head_classes(h, i) & (W_ENGLISH | W_NEGATION | W_BARE_NT)) != 0 ||
                  (h->words[i].kind == WORD_PLAIN &&
                   head_is_one_of(head_lower(h, i), "i'm what's who's where's how's hi hello hey"));
+        for (unsigned k = 0; k < ARRAY_LEN(others); k++)
+            others[k] += (head_classes(h, i) & (uint32_t)W_GERMAN << k) != 0;
+    }
+    for (unsigned k = 0; k < ARRAY_LEN(others); k++)
+        if (others[k] > count)
+            return false;
     return count >= 2 || (count == 1 && h->to - h->from <= 5);
 }
 

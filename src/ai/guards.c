@@ -6,6 +6,7 @@
 #include "ai/guards.h"
 
 #include "ai/canonical.h"
+#include "ai/semantic_head.h"
 #include "ai/semantic_words.h"
 #include "base/key.h"
 
@@ -18,12 +19,13 @@ struct sequence {
 };
 
 struct profile {
-    struct sequence numbers, identifiers, negations, entities, quantities, owners, persons, content, names, plain,
-        marked;
+    struct sequence numbers, identifiers, negations, entities, quantities, verbs, owners, persons, content, names,
+        plain, contracted, marked;
     uint64_t marks[WORDS_MAX]; /* what stands before each of `marked`: an article, a preposition of direction */
     bool article[WORDS_MAX];
     bool form;
     bool ability, question;             /* begins with "can"; with any word that makes a question */
+    bool past, future;                  /* "was", "did"; "will" */
     uint32_t sides[2][GROUPS_MAX / 32]; /* groups of opposites with a word of the first or second side */
     uint32_t weak[GROUPS_MAX / 32];
     unsigned languages[7];
@@ -187,6 +189,55 @@ static struct view without_apostrophe(struct view lower)
     return at > 0 ? view_first(lower, at) : lower;
 }
 
+/* What must be done, may be done and is done are three things; so are "is it" and "can it", and who was is not who is. But "how can I" is
+ * "how do I", and "could you" asks. */
+static void push_verb(struct profile *p, const struct word *w, const struct word *next, struct view lower)
+{
+    static const struct {
+        const char *words;
+        uint64_t meaning;
+        enum { FIRST, DENIED, ANYWHERE } where;
+    } kinds[] = {
+        { "must mustn't", 1, ANYWHERE },
+        { "should shouldn't shall shan't ought", 2, ANYWHERE },
+        { "may might mightn't", 3, ANYWHERE },
+        { "needn't", 4, ANYWHERE },
+        { "can't cannot cant", 5, ANYWHERE },
+        { "couldn't couldnt", 10, ANYWHERE },
+        { "won't wont wouldn't wouldnt", 6, ANYWHERE },
+        { "can", 5, DENIED },
+        { "could", 10, DENIED },
+        { "will would", 6, DENIED },
+        { "do does did don't doesn't didn't", 7, FIRST },
+        { "is are was were isn't aren't wasn't weren't am", 8, FIRST },
+        { "has have had haven't hasn't hadn't", 9, FIRST },
+    };
+    bool asks = next && view_eq(word_lower(next), VIEW("you")), first = w->begins && !asks;
+    bool denies = next && view_eq(word_lower(next), VIEW("not"));
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (head_is_one_of(lower, kinds[i].words) &&
+            (kinds[i].where == ANYWHERE || first || (kinds[i].where == DENIED && denies)))
+            push(&p->verbs, kinds[i].meaning);
+    p->past |= head_is_one_of(lower, "was were did had wasn't weren't didn't hadn't");
+    p->future |= head_is_one_of(lower, "will won't") && !asks;
+}
+
+/* "won't" is not "wont", nor "we're" "were": whoever leaves the mark out means the other word. But "dont" is none. */
+static void push_contracted(struct profile *p, struct view lower)
+{
+    size_t at = view_find(lower, '\'');
+    char bare[32];
+
+    if (at == lower.len || lower.len > sizeof(bare))
+        return;
+    memcpy(bare, lower.ptr, at);
+    memcpy(bare + at, lower.ptr + at + 1, lower.len - at - 1);
+    lower = view_make(bare, lower.len - 1);
+    if (!(word_meaning(lower)->classes & W_BARE_NT))
+        push(&p->contracted, hash64(word_stem(lower)));
+}
+
 /* This "please" asks; it is not what somebody does to somebody. */
 static bool is_polite(const struct word *w, const struct word *before, bool last)
 {
@@ -211,6 +262,18 @@ static void push_marked(struct profile *p, const struct word *before, uint64_t h
     push(&p->marked, mix(hash, (before->meaning->classes & W_DIRECTION) != 0));
 }
 
+/* "could you", "tell me" at the start: nobody of whom anything is said. */
+static bool is_addressed(const struct word *w, const struct word *before, struct view lower)
+{
+    if (before && view_eq(lower, VIEW("you")) && head_is_one_of(word_lower(before), "thank"))
+        return true;
+    if (!before || !(before->begins || view_eq(word_lower(before - 1), VIEW("you"))))
+        return false;
+    return view_eq(lower, VIEW("you")) ? head_is_one_of(word_lower(before), "can could would will")
+                                       : view_eq(lower, VIEW("me")) && w->tail.len == 0 &&
+                                             head_is_one_of(word_lower(before), "tell give show help");
+}
+
 static void push_plain(struct profile *p, const struct word *w, const struct word *end, const struct word *before,
                        bool unit)
 {
@@ -229,8 +292,12 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
         push(&p->negations, scope_of(w, end));
     if (classes & W_POSSESSIVE)
         push(&p->owners, hash64(lower));
-    if (is_person(without_apostrophe(lower), &person))
+    push_verb(p, w, w + 1 < end ? w + 1 : NULL, lower);
+    push_contracted(p, lower);
+    if (is_person(without_apostrophe(lower), &person) && !is_addressed(w, before, lower)) {
         push(&p->persons, person);
+        push_marked(p, before, mix(person, 3));
+    }
     if ((classes & W_QUANTIFIER) && !view_eq(lower, VIEW("some")))
         push(&p->quantities,
              mix(quantity_hash(lower), before && (classes & W_VAGUE_A) && view_eq(word_lower(before), VIEW("a"))));
@@ -253,6 +320,8 @@ static void push_plain(struct profile *p, const struct word *w, const struct wor
     if (negation || (classes & (W_FUNCTION | W_QUESTION)) || (unit && (base->classes & W_UNIT)))
         return;
     push_marked(p, before, hash64(stem));
+    if (before && !before->begins && (before->meaning->classes & W_POSSESSIVE)) /* "for my wife" */
+        push_marked(p, before - 1, hash64(stem));
     if (!((classes | base->classes) & W_LIGHT) ||
         (view_eq(lower, VIEW("please")) && !is_polite(w, before, w + 1 == end)))
         push(&p->content, base->synonym ? (uint64_t)base->synonym : hash64(stem));
@@ -313,6 +382,9 @@ static bool profile_of(struct view text, struct profile *p)
         bool unit = number;
 
         number = push_number(p, w, i + 1 < count ? w + 1 : NULL);
+        if (number && i > 0 &&
+            head_is_one_of(word_lower(w - 1), "over under above below to than up within by until since before after"))
+            push(&p->quantities, mix(hash64(word_lower(w - 1)), 2));
         p->form |= w->tail.len > 0 && w->tail.ptr[w->tail.len - 1] == ':' && i + 1 < count; /* material behind it */
         if (w->lead.len > 0)
             push(&p->identifiers, hash64(w->lead));
@@ -403,7 +475,7 @@ static bool persons_agree(const struct profile *a, const struct profile *b)
     for (unsigned i = 0; i < b->persons.count; i++)
         if (b->persons.at[i] > 2 && !has(&a->persons, b->persons.at[i]))
             return false;
-    if ((i_a && !you_a && you_b && !i_b) || (i_b && !you_b && you_a && !i_a))
+    if ((i_a && !you_a && you_b && !i_b) || (i_b && !you_b && you_a && !i_a) || (i_a && you_a) != (i_b && you_b))
         return false;
     return !(i_a && you_a && i_b && you_b) || same(&a->persons, &b->persons);
 }
@@ -442,6 +514,23 @@ static bool content_agrees(const struct profile *a, const struct profile *b)
     return true;
 }
 
+static bool contractions_agree(const struct profile *a, const struct profile *b)
+{
+    for (unsigned i = 0; i < a->contracted.count; i++)
+        if (has(&b->plain, a->contracted.at[i]) && !has(&a->plain, a->contracted.at[i]))
+            return false;
+    return true;
+}
+
+/* The same words in another order. */
+static bool is_turned(const struct profile *a, const struct profile *b)
+{
+    for (unsigned i = 0; i < a->plain.count; i++)
+        if (!has(&b->plain, a->plain.at[i]) || !has(&a->plain, b->plain.at[i % MAX(b->plain.count, 1u)]))
+            return false;
+    return a->plain.count == b->plain.count && !same(&a->plain, &b->plain);
+}
+
 static bool canonical_equal(struct view a, struct view b)
 {
     struct buf of_a = buf_make((size_t)2 * CANONICAL_TEXT_MAX), of_b = buf_make((size_t)2 * CANONICAL_TEXT_MAX);
@@ -471,21 +560,24 @@ static enum guard judge(struct view a, struct view b)
         return GUARD_NEGATION;
     if (!opposites_agree(&pa, &pb) || !prefixes_agree(a, &pb, &pa) || !prefixes_agree(b, &pa, &pb))
         return GUARD_OPPOSITES;
-    if (!same(&pa.entities, &pb.entities) || !names_agree(&pa, &pb) || !names_agree(&pb, &pa))
+    if (!same(&pa.entities, &pb.entities) || !names_agree(&pa, &pb) || !names_agree(&pb, &pa) ||
+        (language_of(&pa) == 1 && !same(&pa.names, &pb.names))) /* German nouns have capitals */
         return GUARD_ENTITIES;
     if (!same(&pa.quantities, &pb.quantities))
         return GUARD_QUANTITY;
     if (!same(&pa.owners, &pb.owners) || !persons_agree(&pa, &pb))
         return GUARD_OWNER;
+    if (!same(&pa.verbs, &pb.verbs) || pa.past != pb.past || pa.future != pb.future)
+        return GUARD_VERBS;
     shared(&pa.content, &pb.content, &in_a);
     shared(&pb.content, &pa.content, &in_b);
-    if (!same(&in_a, &in_b) || !marks_agree(&pa, &pb) || !marks_agree(&pb, &pa))
+    if (!same(&in_a, &in_b) || is_turned(&pa, &pb) || !marks_agree(&pa, &pb) || !marks_agree(&pb, &pa))
         return GUARD_ORDER;
     if (!content_agrees(&pa, &pb))
         return GUARD_CONTENT;
     /* What level 0 refused to fold, no vector may fold. */
-    strict = pa.form || pb.form || (pa.ability && !pb.question) || (pb.ability && !pa.question) ||
-             same(&pa.plain, &pb.plain);
+    strict = !contractions_agree(&pa, &pb) || !contractions_agree(&pb, &pa) || pa.form || pb.form ||
+             (pa.ability && !pb.question) || (pb.ability && !pa.question) || same(&pa.plain, &pb.plain);
     return strict && !canonical_equal(a, b) ? GUARD_FORM : GUARD_NONE;
 }
 
@@ -502,7 +594,7 @@ const char *ai_guard_name(enum guard guard)
 {
     static const char *const names[GUARD_COUNT] = { "none",     "text",      "language", "numbers",  "identifiers",
                                                     "negation", "opposites", "entities", "quantity", "owner",
-                                                    "order",    "content",   "form" };
+                                                    "verbs",    "order",     "content",  "form" };
 
     return guard < GUARD_COUNT ? names[guard] : "?";
 }

@@ -15,6 +15,7 @@ enum guard {
     GUARD_ENTITIES, /* capitalised words; months, weekdays, languages, currencies, countries, units, programs in any case */
     GUARD_QUANTITY, /* all, only, first, last, each ... */
     GUARD_OWNER,    /* my and your; who does it to whom */
+    GUARD_VERBS,    /* must, may, can; was, is, will */
     GUARD_ORDER,    /* of the words both have */
     GUARD_CONTENT,  /* a word that matters is in one of them only */
     GUARD_FORM,     /* the same words in another writing, or a prompt about wording, whose canonical forms differ */

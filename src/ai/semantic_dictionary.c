@@ -70,7 +70,7 @@ static const struct {
       "parliament republican democrat conservative liberal independent democratic federal reserve treasury capitol "
       "internet web cloud net sun moon pope president pages numbers keynote notes photos music mail maps messages "
       "contacts reminders calendar finder preview terminal console paint calculator drive docs sheets slides forms "
-      "classroom meet hangouts duo keep keeper chat bolt render vercel neon turso fly heroku ghost wordpress medium "
+      "java classroom meet hangouts duo keep keeper chat bolt render vercel neon turso fly heroku ghost wordpress medium "
       "hamlet emma carrie it her up soul coco cars frozen brave tangled inside-out alien aliens predator matrix titanic "
       "gladiator heat seven psycho vertigo jaws rocky friends lost scrubs house suits office wire crown bones angel "
       "genesis exodus numbers judges kings proverbs acts romans queen prince madonna cream kiss boston chicago kansas "
@@ -145,7 +145,7 @@ static const struct {
       "il la lo gli è e come cosa che chi dove perché io non un una mio per con di del della sono quale posso" },
     { W_PORTUGUESE, "o a os as é e como que quem onde eu não um uma meu minha para com de do da em qual são posso" },
     { W_DUTCH, "de het een is en hoe wat wie waar waarom ik niet mijn voor met van kan op zijn naar te" },
-    { W_DIRECTION, "to from than before after over with into by between under against through since until for" },
+    { W_DIRECTION, "to from than before after over with into by between under against through since until for about" },
     { W_BRAND,
       "javascript typescript github gitlab postgresql mysql sqlite mongodb youtube iphone ipad macos ios paypal linkedin "
       "whatsapp openai chatgpt powershell graphql ebay tiktok wordpress vscode powerpoint onedrive dropbox icloud "
@@ -393,7 +393,7 @@ static const char *const opposites[] = {
     "~read / write",
     "~do / undo",
     "~on / off",
-    "~in / out",
+    "~in into / out",
     "~up / down",
     "~over / under",
     "~with / without",

@@ -16,7 +16,7 @@ struct gateway {
     struct prices *_Atomic prices;
     struct telemetry *telemetry; /* freed with the loops, like keys */
     struct semantic *semantic;
-    struct embed *embed;   /* NULL: canonical prompts only */
+    struct embed *embed; /* NULL: canonical prompts only */
     struct semantic_keeper *keeper;
     char *semantic_path;   /* where the index is kept between runs; NULL: nowhere */
     struct tracer *tracer; /* borrowed; set before gateway_open() */
