@@ -300,7 +300,7 @@ static int read_thinking(struct facts_reader *r, uint32_t value)
     return 0;
 }
 
-/* It depends on something the provider keeps: previous_response_id, conversation, prompt. */
+/* It depends on something the provider keeps, or begins it: previous_response_id, conversation, prompt, thread. */
 static int read_state(struct facts_reader *r, uint32_t value)
 {
     if (!is_null(r, value))
@@ -432,6 +432,8 @@ static const struct {
     { NAMED("background"), RESPONSES, false, read_background },
     { NAMED("previous_response_id"), RESPONSES, false, read_state },
     { NAMED("conversation"), RESPONSES, false, read_state },
+    { NAMED("thread"), ANTHROPIC, false, read_state },
+    { NAMED("diagnostics"), ANTHROPIC, false, read_state },
     { NAMED("store"), CHAT | RESPONSES, false, read_store },
     { NAMED("user"), OPENAI, false, read_user },
     { NAMED("metadata"), EVERY, false, read_metadata },

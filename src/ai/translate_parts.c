@@ -156,5 +156,11 @@ void put_usage_messages(struct buf *out, const struct ai_usage *usage)
     put_u64(out, VIEW("cache_creation_input_tokens"), usage->cache_write);
     put_u64(out, VIEW("cache_read_input_tokens"), usage->cached);
     put_u64(out, VIEW("output_tokens"), usage->output);
+    if (usage->reasoning) {
+        put_name(out, VIEW("output_tokens_details"));
+        buf_char(out, '{');
+        put_u64(out, VIEW("thinking_tokens"), usage->reasoning);
+        buf_lit(out, "}");
+    }
     buf_lit(out, "}");
 }

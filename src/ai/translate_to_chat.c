@@ -246,18 +246,29 @@ static int put_assistant(struct translation *t, uint32_t content, unsigned n)
     return r;
 }
 
+/* Words of the operator's between turns stay where they are. */
+static int put_system(struct translation *t, uint32_t content)
+{
+    put_next(t->out);
+    buf_lit(t->out, "{\"role\":\"system\",\"content\":\"");
+    put_joined(t, content, VIEW("\\n\\n"));
+    buf_lit(t->out, "\"}");
+    return 0;
+}
+
 static int put_message(struct translation *t, uint32_t message, unsigned n)
 {
     const struct json *in = t->in;
     uint32_t role = part_get(in, message, VIEW("role")), content = part_get(in, message, VIEW("content"));
     bool user = role && json_is(in, role, VIEW("user"));
+    bool system = role && json_is(in, role, VIEW("system"));
 
-    if (!user && (!role || !json_is(in, role, VIEW("assistant"))))
-        return REFUSE(t, "messages[%u].role: must be user or assistant", n);
+    if (!user && !system && (!role || !json_is(in, role, VIEW("assistant"))))
+        return REFUSE(t, "messages[%u].role: must be user, assistant or system", n);
     if (!part_is_type(in, content, JSON_STRING) && !part_is_type(in, content, JSON_ARRAY))
         return REFUSE(t, "messages[%u].content: must be a string or an array", n);
     if (!user)
-        return put_assistant(t, content, n);
+        return system ? put_system(t, content) : put_assistant(t, content, n);
     if (json_type(in, content) == JSON_STRING) {
         put_next(t->out);
         buf_lit(t->out, "{\"role\":\"user\"");
@@ -279,6 +290,7 @@ static int put_messages(struct translation *t)
     const struct json *in = t->in;
     uint32_t messages = part_top(in, VIEW("messages")), system = part_top(in, VIEW("system"));
     unsigned n = 0;
+    size_t begun;
 
     if (!part_is_type(in, messages, JSON_ARRAY) || in->tokens[messages].count == 0)
         return REFUSE(t, "messages: must be an array with something in it");
@@ -286,17 +298,17 @@ static int put_messages(struct translation *t)
         return REFUSE(t, "system: must be a string or an array");
     put_name(t->out, VIEW("messages"));
     buf_char(t->out, '[');
-    if (system) {
-        buf_lit(t->out, "{\"role\":\"system\",\"content\":\"");
-        put_joined(t, system, VIEW("\\n\\n"));
-        buf_lit(t->out, "\"}");
-    }
+    if (system)
+        put_system(t, system);
+    begun = t->out->len;
     for (uint32_t i = json_first(in, messages); i < json_end(in, messages); i = json_after(in, i)) {
         int r = put_message(t, i, n++);
 
         if (r < 0)
             return r;
     }
+    if (t->out->len == begun && !t->out->failed)
+        return REFUSE(t, "messages: need something in one of them");
     buf_char(t->out, ']');
     return 0;
 }
@@ -373,7 +385,7 @@ static int put_parameters(struct translation *t)
 
 int translate_messages_to_chat(struct translation *t)
 {
-    static const struct view refused[] = { { "mcp_servers", 11 }, { "container", 9 } };
+    static const struct view refused[] = { { "mcp_servers", 11 }, { "container", 9 }, { "thread", 6 } };
     int r;
 
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)

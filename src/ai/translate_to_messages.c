@@ -333,6 +333,8 @@ static uint64_t thinking_budget(const struct json *in)
         return 1024;
     if (json_is(in, effort, VIEW("medium")))
         return 4096;
+    if (json_is(in, effort, VIEW("max")))
+        return 32768;
     return json_is(in, effort, VIEW("high")) || json_is(in, effort, VIEW("xhigh")) ? 16384 : 0;
 }
 

@@ -46,20 +46,24 @@ bool ai_usage_read(const struct json *doc, uint32_t usage, struct ai_usage *ret)
     found |= number(doc, usage, VIEW("output_tokens"), &ret->output);
     if (detail(doc, usage, VIEW("completion_tokens_details"), VIEW("reasoning_tokens"), &ret->reasoning))
         found = true;
-    if (detail(doc, usage, VIEW("output_tokens_details"), VIEW("reasoning_tokens"), &ret->reasoning))
+    if (detail(doc, usage, VIEW("output_tokens_details"), VIEW("reasoning_tokens"), &ret->reasoning) ||
+        detail(doc, usage, VIEW("output_tokens_details"), VIEW("thinking_tokens"), &ret->reasoning))
         found = true;
     if (number(doc, usage, VIEW("prompt_tokens"), &ret->input)) {
         found = true;
         /* DeepSeek's name first, the usual one wins. */
         number(doc, usage, VIEW("prompt_cache_hit_tokens"), &ret->cached);
         detail(doc, usage, VIEW("prompt_tokens_details"), VIEW("cached_tokens"), &ret->cached);
+        detail(doc, usage, VIEW("prompt_tokens_details"), VIEW("cache_write_tokens"), &ret->cache_write);
     } else if (json_get_typed(doc, usage, VIEW("input_tokens_details"), JSON_OBJECT)) {
         found |= number(doc, usage, VIEW("input_tokens"), &ret->input);
         detail(doc, usage, VIEW("input_tokens_details"), VIEW("cached_tokens"), &ret->cached);
+        detail(doc, usage, VIEW("input_tokens_details"), VIEW("cache_write_tokens"), &ret->cache_write);
     } else {
         found |= read_messages(doc, usage, ret);
     }
     ret->cached = MIN(ret->cached, ret->input);
+    ret->cache_write = MIN(ret->cache_write, ret->input - ret->cached);
     ret->reasoning = MIN(ret->reasoning, ret->output);
     ret->known |= found;
     return found;

@@ -248,3 +248,65 @@ aiFlow('what the last candidate cannot say does not hide why the first one faile
     assert.equal(limited.header('retry-after-ms'), undefined);
     assert.equal(limited.header('x-should-retry'), 'false');
 });
+
+aiFlow('usage: cached, written and thought tokens mean the same in the other dialect, whole and streamed', ACROSS, async (s) => {
+    const usage = { input: 100, output: 20, cached: 60, cacheWrite: 10, reasoning: 7 };
+    s.cloud.always({ usage });
+    s.claude.always({ usage });
+    for (const message of [await anthropic(s).messages.create(say), await anthropic(s).messages.stream({ ...say, top_k: 3 }).finalMessage()]) {
+        assert.deepEqual(message.usage, { input_tokens: 40, cache_creation_input_tokens: 0, cache_read_input_tokens: 60, output_tokens: 20,
+            output_tokens_details: { thinking_tokens: 7 } });
+    }
+    for (const answer of [await openai(s).chat.completions.create(ask),
+        await openai(s).chat.completions.stream({ ...ask, seed: 3, stream_options: { include_usage: true } }).finalChatCompletion()]) {
+        assert.deepEqual(answer.usage, { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120, prompt_tokens_details: { cached_tokens: 60 } });
+    }
+});
+
+aiFlow('refusals keep their meaning', ACROSS, async (s) => {
+    const refused = { id: 'x', object: 'chat.completion', model: 'g', choices: [{ index: 0, finish_reason: 'stop', message: { role: 'assistant', content: null, refusal: 'no' } }] };
+    s.cloud.always({ raw: JSON.stringify(refused) });
+    const message = await anthropic(s).messages.create(say);
+    assert.deepEqual([message.stop_reason, message.content], ['refusal', [{ type: 'text', text: 'no' }]]);
+    s.claude.always({ raw: JSON.stringify({ id: 'x', type: 'message', role: 'assistant', model: 'g', content: [], stop_reason: 'refusal', usage: { input_tokens: 1, output_tokens: 1 } }) });
+    assert.equal((await openai(s).chat.completions.create(ask)).choices[0].finish_reason, 'content_filter');
+});
+
+aiFlow('images in the result of a tool, both ways', ACROSS, async (s) => {
+    await s.chat({ model: 'to-claude', messages: [{ role: 'user', content: 'q' },
+        { role: 'assistant', content: null, tool_calls: [{ id: 'c1', type: 'function', function: { name: 'weather', arguments: '' } }] },
+        { role: 'tool', tool_call_id: 'c1', content: [{ type: 'text', text: 'see' }, { type: 'image_url', image_url: { url: `data:image/png;base64,${PIXEL}` } }] }],
+    tools: [CHAT_TOOL] });
+    assert.deepEqual(s.claude.last.json.messages[2].content, [{ type: 'tool_result', tool_use_id: 'c1', content: [{ type: 'text', text: 'see' },
+        { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PIXEL } }] }]);
+    await s.message({ model: 'to-cloud', tools: [MESSAGE_TOOL], messages: [{ role: 'user', content: 'q' },
+        { role: 'assistant', content: [{ type: 'tool_use', id: 'a', name: 'weather', input: {} }] },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', is_error: true, content: [{ type: 'text', text: 'bad' },
+            { type: 'image', source: { type: 'url', url: 'https://site.test/a.png' } }] }] }] });
+    assert.deepEqual(s.cloud.last.json.messages.slice(2), [{ role: 'tool', tool_call_id: 'a', content: 'Error: bad' },
+        { role: 'user', content: [{ type: 'image_url', image_url: { url: 'https://site.test/a.png' } }] }]);
+});
+
+const CUTS = { 'a cut': { pieces: ['a ', 'b ', 'c'], cut: 2 }, 'a reset': { pieces: ['a ', 'b ', 'c'], cut: 2, reset: true }, 'an end too soon': { pieces: ['a ', 'b ', 'c'], end: 2 },
+    'no terminal event': { pieces: ['a ', 'b ', 'c'], done: false }, 'an error inside': { pieces: ['a ', 'b '], error: 'server', inside: true, at: 1 },
+    'an event that is no JSON': { pieces: ['a ', 'b ', 'c'], malformed: 1 } };
+const drain = async (stream) => { for await (const event of await stream) { void event; } };
+for (const [what, script] of Object.entries(CUTS)) {
+    aiFlow(`the official clients notice a stream with ${what}, at every interface`, { ...ACROSS, providers: Object.fromEntries(Object.entries(TWO)
+        .map(([name, given]) => [name, { ...given, config: { ...given.config, breaker: { failures: 1000 } } }])) }, async (s) => {
+        s.cloud.always(script);
+        s.claude.always(script);
+        const own = { model: 'gpt-4o-mini', stream: true };
+        for (const [name, run] of Object.entries({
+            chat: () => drain(openai(s).chat.completions.create({ ...ask, ...own })), chatAcross: () => drain(openai(s).chat.completions.create({ ...ask, stream: true })),
+            completions: () => drain(openai(s).completions.create({ prompt: 'x', ...own })), responses: () => drain(openai(s).responses.create({ input: 'x', ...own })),
+            responsesHelper: () => openai(s).responses.stream({ model: 'gpt-4o-mini', input: 'x' }).finalResponse(),
+            messages: () => drain(anthropic(s).messages.create({ ...say, model: 'claude-test-1', stream: true })),
+            messagesAcross: () => anthropic(s).messages.stream(say).finalMessage(),
+        })) {
+            const error = await thrown(run());
+            assert.ok(error instanceof OpenAI.APIError || error instanceof Anthropic.AnthropicError, `${name}: ${error.stack}`);
+            assert.match(error.message, /provider|scripted/, name);
+        }
+    });
+}

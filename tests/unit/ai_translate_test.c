@@ -112,6 +112,10 @@ static void test_chat_parameters(void **state)
         { "{" ASK ",'reasoning_effort':'medium','max_tokens':9000,'temperature':0.2,'top_p':0.5}",
           "{'model':'m','max_tokens':9000,'messages':[{'role':'user','content':[{'type':'text','text':'hi'}]}],"
           "'thinking':{'type':'enabled','budget_tokens':4096}}" },
+        { "{" ASK ",'reasoning_effort':'max','max_tokens':40000}",
+          "{'model':'m','max_tokens':40000,'messages':[{'role':'user','content':[{'type':'text','text':'hi'}]}],"
+          "'thinking':{'type':'enabled','budget_tokens':32768}}" },
+        { "{" ASK ",'reasoning_effort':'none'}", "{" ASKED "}" },
         { "{" ASK "," TOOLS "}", "{" ASKED ",'tools':[" TOOLS_OUT "]}" },
         { "{" ASK "," TOOLS ",'tool_choice':'auto','parallel_tool_calls':false}",
           "{" ASKED ",'tools':[" TOOLS_OUT "],'tool_choice':{'type':'auto','disable_parallel_tool_use':true}}" },
@@ -142,6 +146,10 @@ static void test_messages_requests(void **state)
     /* Proves that turns of messages become messages of chat, and each parameter what it is called there. */
     static const struct pair pairs[] = {
         { "{" ASK ",'max_tokens':5}", "{'model':'m','max_tokens':5," ASK "}" },
+        { "{'messages':[{'role':'user','content':'q'},{'role':'system','content':[{'type':'text','text':'s'}]},"
+          "{'role':'assistant','content':'a'},{'role':'system','content':'t'}],'max_tokens':5}",
+          "{'model':'m','messages':[{'role':'user','content':'q'},{'role':'system','content':'s'},"
+          "{'role':'assistant','content':'a'},{'role':'system','content':'t'}],'max_tokens':5}" },
         { "{'system':[{'type':'text','text':'a','cache_control':{'type':'ephemeral'}},{'type':'text','text':'b'}],'messages':["
           "{'role':'user','content':[{'type':'text','text':'hi','cache_control':{'type':'ephemeral'}}]}],'max_tokens':5}",
           "{'model':'m','max_tokens':5,'messages':[{'role':'system','content':'a\\n\\nb'},{'role':'user','content':'hi'}]}" },
@@ -240,7 +248,9 @@ static const struct {
     { AI_MESSAGES, "{'max_tokens':5}", "messages" },
     { AI_MESSAGES, "{" ASK "}", "max_tokens" },
     { AI_MESSAGES, "{" ASK ",'max_tokens':5,'system':7}", "system" },
-    { AI_MESSAGES, "{'messages':[{'role':'system','content':'x'}],'max_tokens':5}", "messages[0].role" },
+    { AI_MESSAGES, "{'messages':[{'role':'developer','content':'x'}],'max_tokens':5}", "messages[0].role" },
+    { AI_MESSAGES, "{'messages':[{'role':'user','content':[]}],'max_tokens':5}", "messages" },
+    { AI_MESSAGES, "{" ASK ",'max_tokens':5,'thread':{'type':'create'}}", "thread" },
     { AI_MESSAGES, "{'messages':[{'role':'user'}],'max_tokens':5}", "messages[0].content" },
     { AI_MESSAGES, "{'messages':[{'role':'user','content':[{'type':'search_result'}]}],'max_tokens':5}",
       "messages[0].content" },

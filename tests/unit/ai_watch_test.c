@@ -93,6 +93,12 @@ static void test_usage(void **state)
         { "{\"prompt_tokens\":19,\"completion_tokens\":10,\"prompt_tokens_details\":{\"cached_tokens\":8},"
           "\"completion_tokens_details\":{\"reasoning_tokens\":4}}",
           { 19, 8, 0, 10, 4, true } },
+        { "{\"prompt_tokens\":19,\"completion_tokens\":10,\"prompt_tokens_details\":{\"cached_tokens\":8,\"cache_write_tokens\":12}}",
+          { 19, 8, 11, 10, 0, true } },
+        { "{\"input_tokens\":36,\"input_tokens_details\":{\"cached_tokens\":6,\"cache_write_tokens\":30},\"output_tokens\":8}",
+          { 36, 6, 30, 8, 0, true } },
+        { "{\"input_tokens\":36,\"output_tokens\":87,\"output_tokens_details\":{\"thinking_tokens\":7}}",
+          { 36, 0, 0, 87, 7, true } },
         { "{\"input_tokens\":36,\"input_tokens_details\":{\"cached_tokens\":6},\"output_tokens\":87,"
           "\"output_tokens_details\":{\"reasoning_tokens\":7}}",
           { 36, 6, 0, 87, 7, true } },
