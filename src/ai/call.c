@@ -68,9 +68,11 @@ static bool may_repeat(const struct call *call)
     return false;
 }
 
-static bool is_left(const struct call *call)
+/* Another attempt is in the budget. To be asked last: it takes it. */
+static bool take_repeat(struct call *call)
 {
-    return may_repeat(call) && call->repeats < call->request.retries;
+    return may_repeat(call) && call->repeats < call->request.retries &&
+           upstream_may_retry(call->provider->upstream, loop_now_ms(call->task.loop));
 }
 
 static void begin_attempt(struct call *call);
@@ -210,7 +212,7 @@ void call_failed(struct call *call, int status, enum watch_error error, struct v
     call->report.error_class = class_of(status, error);
     if (status >= 500 && head && head->status == 200)
         exchange_blame(call->x); /* the breaker has not seen it */
-    if (blame_credential(call, status, error) || (fault && is_left(call))) {
+    if (blame_credential(call, status, error) || (fault && take_repeat(call))) {
         call->repeats += fault;
         begin_attempt(call);
         return;
@@ -358,7 +360,7 @@ static void take_failure(struct call *call)
         give_up(call, error, exchange_error_detail(call->x));
         return;
     }
-    if (error != EXCHANGE_DESTINATION_UNAVAILABLE && is_left(call)) {
+    if (error != EXCHANGE_DESTINATION_UNAVAILABLE && take_repeat(call)) {
         call->repeats++;
         begin_attempt(call);
         return;

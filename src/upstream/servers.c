@@ -302,6 +302,11 @@ void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstrea
         ret->healthy = !atomic_load_explicit(&upstream->servers[i].unhealthy, memory_order_relaxed);
 }
 
+bool upstream_may_retry(struct upstream *upstream, uint64_t now_ms)
+{
+    return budget_take(&upstream->retry_budget, now_ms);
+}
+
 bool upstream_is_down(struct upstream *upstream)
 {
     uint64_t now = clock_mono_ms();

@@ -133,6 +133,9 @@ struct upstream_server_stats {
 void upstream_server_stats(struct upstream *upstream, unsigned i, struct upstream_server_stats *ret);
 /* True when an exchange started now would fail at once, because nobody may be asked. */
 bool upstream_is_down(struct upstream *upstream);
+/* May a request that failed be sent again now? True takes it from the upstream's budget for retries: for owners of exchanges that try again
+ * themselves, since they see failures that exchanges do not. */
+bool upstream_may_retry(struct upstream *upstream, uint64_t now_ms);
 /* How long until the first of its breakers lets a probe through; 0 when none is open, or all of them by hand. */
 uint64_t upstream_down_for_ms(struct upstream *upstream);
 

@@ -1,6 +1,7 @@
 /** Around what fails: other keys, other candidates, the dialect's error when nothing is left, and never two providers in one answer. */
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { aiFlow, CHAT, gate } from './harness/ai.mjs';
 import { scratch } from './harness/flow.mjs';
@@ -280,6 +281,116 @@ aiFlow('a provider that shows our key in an error shows it to us alone', both, a
             }
         }
     }
+});
+
+const ALONE = { needs: 'node', providers: { first: { ...PAIR.first, config: { ...PAIR.first.config, breaker: { enabled: false } } } },
+    models: { fast: { candidates: FAST.models.fast.candidates.slice(0, 1) } } };
+
+aiFlow('retries have a budget: who is down is not asked twice by everybody', ALONE, async (s) => {
+    s.first.always({ error: 'server' });
+    for (let i = 0; i < 200; i++) {
+        assert.equal((await ask(s, user(`question ${i}`))).status, 502);
+    }
+    assert.ok(s.first.count > 205, `some are tried again: ${s.first.count}`);
+    assert.ok(s.first.count < 380, `not all are: ${s.first.count}`);
+});
+
+aiFlow('all candidates open: nobody is asked, 503 and when to come again', both, async (s) => {
+    for (const provider of [s.first, s.second]) {
+        provider.always({ error: 'unavailable' });
+    }
+    let answer;
+    for (let i = 0, before = -1; s.first.count + s.second.count !== before; i++) {
+        before = s.first.count + s.second.count;
+        answer = await ask(s, user(`question ${i}`));
+    }
+    assert.equal(answer.status, 503);
+    assert.ok(Number(answer.header('retry-after')) >= 1 && Number(answer.header('retry-after')) <= 60, answer.header('retry-after'));
+    assert.equal(answer.json.error.type, 'overloaded_error');
+});
+
+aiFlow('a whole answer has a limit in time, streamed or not', { ...both, providers: { first: { ...PAIR.first, config: { ...PAIR.first.config,
+    first_token_timeout: '5s', token_timeout: '5s', total_timeout: '200ms' } }, second: PAIR.second } }, async (s) => {
+    const doors = [gate(), gate()];
+    s.first.next({ wait: doors[0].held });
+    assert.match((await ask(s, user('plain'))).said, /of second/);
+    s.first.next({ pieces: ['one ', 'two'], between: doors[1].at(1) });
+    const answer = await ask(s, { ...user('streamed'), stream: true });
+    assert.match(answer.text, /"one "/);
+    assert.match(answer.text, /data: \{"error":.*timeout/);
+    doors.forEach((door) => door.open());
+});
+
+const chunk = (choice, more = {}) => `data: ${JSON.stringify({ object: 'chat.completion.chunk', created: 1, model: 'm',
+    choices: [{ index: 0, ...choice }], ...more })}\n\n`;
+
+aiFlow('keep-alives between two pieces are no content either', { ...both, node: false }, async (s) => {
+    const server = http.createServer((request, response) => {
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+        response.write(chunk({ delta: { content: 'one ' } }));
+        const beat = setInterval(() => response.write(': still here\n\n'), 50);
+        response.on('close', () => clearInterval(beat));
+    });
+    await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+    s.after(() => { server.closeAllConnections(); server.close(); });
+    const config = s.config();
+    config.ai.providers.first.url = `http://127.0.0.1:${server.address().port}/v1`;
+    s.node = await s.startNode({ config });
+    const answer = await ask(s, { stream: true });
+    assert.equal(answer.text.match(/"one "/g).length, 1);
+    assert.match(answer.text, /data: \{"error":/);
+});
+
+/* ---- servers on this machine, as they are ---- */
+
+const DEVICE = { needs: 'node', providers: { local: { dialect: 'openai', config: { rung: 'device' } } } };
+
+/** Streams of such servers: no ids, no usage, "" for null, a usage in the last chunk. */
+const QUIRKS = {
+    'without ids and usage': chunk({ delta: { role: 'assistant', content: 'Hello' }, finish_reason: null }) + chunk({ delta: { content: ' you' } })
+        + chunk({ delta: {}, finish_reason: 'stop' }) + 'data: [DONE]\n\n',
+    'with "" until it has finished': chunk({ delta: { content: 'Hello' }, finish_reason: '' }, { id: 'a' })
+        + chunk({ delta: { content: ' you' }, finish_reason: '' }, { id: 'a' })
+        + chunk({ delta: { content: '' }, finish_reason: 'stop' }, { id: 'a', timings: { predicted_ms: 1 },
+            usage: { prompt_tokens: 3, completion_tokens: 2, total_tokens: 5 } }) + 'data: [DONE]\n\n',
+    'with index null and a finish without delta': chunk({ index: null, delta: { content: 'Hello you' }, finish_reason: null })
+        + chunk({ finish_reason: 'stop' }) + 'data: [DONE]\n\n',
+};
+
+for (const [what, raw] of Object.entries(QUIRKS)) {
+    aiFlow(`a local server's stream ${what}`, DEVICE, async (s) => {
+        s.local.always({ raw, type: 'text/event-stream' });
+        const streamed = await s.chat({ model: 'llama', stream: true });
+        assert.equal(streamed.said, 'Hello you');
+        assert.match(streamed.text, /\[DONE\]/);
+        const plain = s.hit(await s.chat({ model: 'llama' }), 'memory') ?? await s.chat({ model: 'llama' });
+        assert.equal(plain.json.choices[0].message.content, 'Hello you');
+        assert.equal(plain.json.choices[0].finish_reason, 'stop');
+        const message = await s.message({ model: 'llama', stream: true });
+        assert.equal(message.said, 'Hello you');
+        assert.match(message.text, /event: message_stop/);
+        assert.equal((await s.message({ model: 'llama' })).json.stop_reason, 'end_turn');
+        assert.equal(s.local.count, 2, 'both were stored');
+    });
+}
+
+aiFlow('a local server\'s stream with "" to its end has not finished, and is not stored', DEVICE, async (s) => {
+    s.local.always({ raw: `${chunk({ delta: { content: 'Hello' }, finish_reason: '' })}data: [DONE]\n\n`, type: 'text/event-stream' });
+    await s.chat({ model: 'llama', stream: true });
+    await s.chat({ model: 'llama', stream: true });
+    assert.equal(s.local.count, 2);
+});
+
+aiFlow('a local server\'s answer without id, usage and index; its list of models; an embedding without usage', DEVICE, async (s) => {
+    s.local.always({ raw: JSON.stringify({ choices: [{ message: { role: 'assistant', content: 'Hello you' }, finish_reason: 'stop' }] }) });
+    assert.equal((await s.chat({ model: 'llama' })).said, 'Hello you');
+    assert.equal((await s.chat({ model: 'llama', stream: true })).said, 'Hello you');
+    assert.equal((await s.message({ model: 'llama' })).said, 'Hello you');
+    s.local.always({ raw: JSON.stringify({ object: 'list', data: [{ object: 'embedding', index: 0, embedding: [1, 2] }] }) });
+    assert.deepEqual((await s.ask('/v1/embeddings', { model: 'llama', input: 'x' })).json.data[0].embedding, [1, 2]);
+    assert.equal((await s.node.get('/v1/models')).status, 200);
+    s.local.always({ raw: JSON.stringify({ error: { code: 503, message: 'Loading model', type: 'unavailable_error' } }), status: 503 });
+    assert.equal((await s.chat({ model: 'llama', ...user('loading') })).status, 503);
 });
 
 /* ---- two at once ---- */

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { aiFlow, CHAT, gate, TWO } from './harness/ai.mjs';
+import { makeKey } from './harness/ai-asking.mjs';
 import { run, scratch } from './harness/flow.mjs';
 import { until } from './harness/server.mjs';
 
@@ -120,6 +121,22 @@ aiFlow('embedding: a near prompt whose guards agree', EMBEDDING, async (s) => {
     s.miss(await s.chat(say('Explain how vaccines fail')));
     s.miss(await s.chat(say('Explain how engines work')));
     s.miss(await s.chat(say('Explain how vaccines do not work')));
+});
+
+aiFlow('a tenant finds nothing of another by other words, on either level', { ...EMBEDDING, ai: { ...EMBEDDING.ai, auth: 'keys' } }, async (s) => {
+    const [a, b] = [await makeKey(s.node, 'a', { tenant: 'a' }), await makeKey(s.node, 'b', { tenant: 'b' })];
+    const as = (key, content, headers) => s.chat(say(content), { Authorization: `Bearer ${key}`, ...headers });
+    s.cloud.always({ text: 'the secret of a' });
+    s.miss(await as(a, 'How do vaccines work?'));
+    assert.equal(s.wall(s.hit(await as(a, 'Explain how vaccines work'))).semantic, 'embedding');
+    assert.equal(s.wall(s.hit(await as(a, 'HOW DO VACCINES WORK'))).semantic, 'canonical');
+    s.cloud.always({ text: 'nothing' });
+    for (const words of ['Explain how vaccines work', 'HOW DO VACCINES WORK', 'how do vaccines work', 'How do vaccines work?']) {
+        for (const headers of [{}, { 'Doorstep-Tenant': 'a' }, { 'Doorstep-AI-Threshold': '0.8' }]) {
+            assert.equal((await as(b, words, headers)).said, 'nothing');
+        }
+    }
+    s.hit(await as(a, 'How do vaccines work?'), 'memory');
 });
 
 aiFlow('embedding: a caller may ask for more likeness, not for less', EMBEDDING, async (s) => {
