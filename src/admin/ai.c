@@ -526,7 +526,7 @@ void admin_put_ai(struct text *out, const struct admin *admin)
     put_providers(out, config);
     put_budgets(out, admin);
     put_ledger(out, admin);
-    admin_put_semantic(out, admin);
+    admin_put_semantic(out, admin, counted.all);
     text_char(out, '}');
 }
 

@@ -69,7 +69,7 @@ void admin_write_semantic(struct text *out, const struct admin *admin)
     single(out, "doorstep_ai_semantic_evicted_total", "counter", "Prompts pushed out by others.", report.evicted);
 }
 
-void admin_put_semantic(struct text *out, const struct admin *admin)
+void admin_put_semantic(struct text *out, const struct admin *admin, uint64_t requests)
 {
     struct semantic_report report;
 
@@ -83,6 +83,7 @@ void admin_put_semantic(struct text *out, const struct admin *admin)
         text_char(out, '{');
         member_u64(out, "lookups", report.level[i].lookups);
         member_u64(out, "hits", report.level[i].hits);
+        text_printf(out, ",\"ratio\":%.5f", requests ? (double)report.level[i].hits / (double)requests : 0);
         member_u64(out, "shadow_hits", report.level[i].shadow_hits);
         member_u64(out, "verified", report.level[i].verified);
         member_u64(out, "wrong", report.level[i].wrong);

@@ -57,7 +57,7 @@ void admin_register_ai(struct admin *admin);
 void admin_put_ai(struct text *out, const struct admin *admin);
 /* ai_semantic.c */
 void admin_write_semantic(struct text *out, const struct admin *admin);
-void admin_put_semantic(struct text *out, const struct admin *admin);
+void admin_put_semantic(struct text *out, const struct admin *admin, uint64_t requests);
 
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);

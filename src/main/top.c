@@ -4,7 +4,7 @@
 
 #include "base/heap.h"
 #include "main/client.h"
-#include "main/flat.h"
+#include "main/top_internal.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -25,14 +25,7 @@ static const char help[] =
     "  --once              print one view of the next second and leave\n";
 
 #define SCREEN_MAX ((size_t)65536)
-#define WIDTH_MAX 200
 #define REASONS_MAX 64u
-
-struct screen {
-    struct text out;
-    int rows, columns, used;
-    bool ansi;
-};
 
 static volatile sig_atomic_t interrupted;
 static struct termios saved_terminal;
@@ -45,11 +38,9 @@ static void on_signal(int number)
 
 /* ---- drawing ---- */
 
-static void row(struct screen *screen, const char *format, ...) printf_like(2, 3);
-
-static void row(struct screen *screen, const char *format, ...)
+void top_row(struct screen *screen, const char *format, ...)
 {
-    char line[WIDTH_MAX * 4 + 1];
+    char line[TOP_WIDTH_MAX * 4 + 1];
     va_list args;
     int len;
 
@@ -70,7 +61,7 @@ static void row(struct screen *screen, const char *format, ...)
 }
 
 /* 1234567 -> "1.23M" */
-static const char *short_number(double value, char memory[16])
+const char *top_short(double value, char memory[16])
 {
     const char *units = " kMGTP";
 
@@ -115,12 +106,7 @@ static const char *short_time(double us, char memory[16])
 
 /* ---- two samples ---- */
 
-struct samples {
-    struct flat before, now;
-    double seconds;
-};
-
-static double rate(const struct samples *s, const char *path)
+double top_rate(const struct samples *s, const char *path)
 {
     return MAX(flat_number(&s->now, path) - flat_number(&s->before, path), 0.0) / s->seconds;
 }
@@ -138,7 +124,7 @@ static double sum_outcomes(const struct samples *s, const char *prefix, size_t c
 
     for (size_t i = 0; i < count; i++) {
         snprintf(path, sizeof(path), "%s.%s", prefix, outcomes[i]);
-        sum += rate(s, path);
+        sum += top_rate(s, path);
     }
     return sum;
 }
@@ -156,21 +142,21 @@ static void draw_tiers(struct screen *screen, const struct samples *s)
     char a[16], b[16], c[16], d[16];
 
     if (says(s, "disk.on", "false"))
-        row(screen, "disk   OFF: %s", flat_string(&s->now, "disk.trouble"));
+        top_row(screen, "disk   OFF: %s", flat_string(&s->now, "disk.trouble"));
     else if (flat_string(&s->now, "disk.on"))
-        row(screen, "disk   %s of %s   objects %s   hits %s/s", short_size(flat_number(&s->now, "disk.bytes"), a),
-            short_size(flat_number(&s->now, "disk.limit"), b), short_number(flat_number(&s->now, "disk.objects"), c),
-            short_number(rate(s, "disk.hits"), d));
+        top_row(screen, "disk   %s of %s   objects %s   hits %s/s", short_size(flat_number(&s->now, "disk.bytes"), a),
+                short_size(flat_number(&s->now, "disk.limit"), b), top_short(flat_number(&s->now, "disk.objects"), c),
+                top_short(top_rate(s, "disk.hits"), d));
     if (flat_string(&s->now, "shared.on"))
-        row(screen, "shared %s   hits %s/s   writes %s/s   dropped %s/s",
-            says(s, "shared.on", "true") ? "connected" : "AWAY", short_number(rate(s, "shared.hits"), a),
-            short_number(rate(s, "shared.writes"), b), short_number(rate(s, "shared.dropped"), c));
+        top_row(screen, "shared %s   hits %s/s   writes %s/s   dropped %s/s",
+                says(s, "shared.on", "true") ? "connected" : "AWAY", top_short(top_rate(s, "shared.hits"), a),
+                top_short(top_rate(s, "shared.writes"), b), top_short(top_rate(s, "shared.dropped"), c));
     if (flat_string(&s->now, "purges.bus_connected"))
-        row(screen, "bus    %s   nodes %.0f   purges waiting %.0f",
-            says(s, "purges.bus_caught_up", "true")   ? "caught up"
-            : says(s, "purges.bus_connected", "true") ? "CATCHING UP"
-                                                      : "AWAY",
-            flat_number(&s->now, "purges.bus_nodes"), flat_number(&s->now, "purges.bus_queued"));
+        top_row(screen, "bus    %s   nodes %.0f   purges waiting %.0f",
+                says(s, "purges.bus_caught_up", "true")   ? "caught up"
+                : says(s, "purges.bus_connected", "true") ? "CATCHING UP"
+                                                          : "AWAY",
+                flat_number(&s->now, "purges.bus_nodes"), flat_number(&s->now, "purges.bus_queued"));
 }
 
 static void draw_summary(struct screen *screen, const struct samples *s)
@@ -188,21 +174,23 @@ static void draw_summary(struct screen *screen, const struct samples *s)
     memset(bar, '.', 20);
     memset(bar, '#', MIN(filled, (size_t)20));
     bar[20] = '\0';
-    row(screen, "node %s   up %.0fd %02.0f:%02.0f:%02.0f   connections %.0f   fetches in flight %.0f%s",
+    top_row(
+        screen, "node %s   up %.0fd %02.0f:%02.0f:%02.0f   connections %.0f   fetches in flight %.0f%s",
         node ? node : "", (double)(long)(up / 86400), (double)((long)(up / 3600) % 24), (double)((long)(up / 60) % 60),
         (double)((long)up % 60), flat_number(&s->now, "connections"), flat_number(&s->now, "fills"),
         strcmp(flat_string(&s->now, "draining") ? flat_string(&s->now, "draining") : "", "true") ? "" : "   DRAINING");
-    row(screen, "requests %s/s   hits %.1f%%   out %sB/s   byte hits %.1f%%", short_number(requests, a),
-        requests > 0 ? 100 * hits / requests : 0, short_number(bytes, b), bytes > 0 ? 100 * hit_bytes / bytes : 0);
-    row(screen, "latency since start   hit: half %s, 99%% %s   miss: half %s, 99%% %s",
-        short_time(flat_number(&s->now, "latency_us.hit_p50"), a),
-        short_time(flat_number(&s->now, "latency_us.hit_p99"), b),
-        short_time(flat_number(&s->now, "latency_us.miss_p50"), c),
-        short_time(flat_number(&s->now, "latency_us.miss_p99"), d));
-    row(screen, "memory [%s] %s of %s   objects %s   evictions %s/s", bar, short_size(used, a), short_size(limit, b),
-        short_number(flat_number(&s->now, "memory.objects"), c), short_number(rate(s, "memory.evictions"), d));
+    top_row(screen, "requests %s/s   hits %.1f%%   out %sB/s   byte hits %.1f%%", top_short(requests, a),
+            requests > 0 ? 100 * hits / requests : 0, top_short(bytes, b), bytes > 0 ? 100 * hit_bytes / bytes : 0);
+    top_row(screen, "latency since start   hit: half %s, 99%% %s   miss: half %s, 99%% %s",
+            short_time(flat_number(&s->now, "latency_us.hit_p50"), a),
+            short_time(flat_number(&s->now, "latency_us.hit_p99"), b),
+            short_time(flat_number(&s->now, "latency_us.miss_p50"), c),
+            short_time(flat_number(&s->now, "latency_us.miss_p99"), d));
+    top_row(screen, "memory [%s] %s of %s   objects %s   evictions %s/s", bar, short_size(used, a),
+            short_size(limit, b), top_short(flat_number(&s->now, "memory.objects"), c),
+            top_short(top_rate(s, "memory.evictions"), d));
     draw_tiers(screen, s);
-    row(screen, "%s", "");
+    top_row(screen, "%s", "");
 }
 
 static void draw_outcomes(struct screen *screen, const struct samples *s)
@@ -212,9 +200,9 @@ static void draw_outcomes(struct screen *screen, const struct samples *s)
 
     for (size_t i = 0; i < ARRAY_LEN(outcomes); i++) {
         snprintf(path, sizeof(path), "requests.%s", outcomes[i]);
-        text_printf(&out, "%s%s %s", i ? " " : "", short_outcomes[i], short_number(rate(s, path), number));
+        text_printf(&out, "%s%s %s", i ? " " : "", short_outcomes[i], top_short(top_rate(s, path), number));
     }
-    row(screen, "per second  %s", text_str(&out));
+    top_row(screen, "per second  %s", text_str(&out));
 }
 
 struct reason {
@@ -236,7 +224,7 @@ static void draw_reasons(struct screen *screen, const struct samples *s, const c
 {
     struct reason reasons[REASONS_MAX];
     size_t count = 0, prefix_len = strlen(prefix);
-    char line[WIDTH_MAX], number[16];
+    char line[TOP_WIDTH_MAX], number[16];
     struct text out = TEXT_ON(line);
 
     for (unsigned i = 0; i < s->now.count && count < REASONS_MAX; i++) {
@@ -244,19 +232,19 @@ static void draw_reasons(struct screen *screen, const struct samples *s, const c
 
         if (strncmp(item->path, prefix, prefix_len) == 0 && item->path[prefix_len] == '.')
             reasons[count++] =
-                (struct reason){ item->path + prefix_len + 1, rate(s, item->path), strtod(item->value, NULL) };
+                (struct reason){ item->path + prefix_len + 1, top_rate(s, item->path), strtod(item->value, NULL) };
     }
     qsort(reasons, count, sizeof(reasons[0]), by_rate);
     for (size_t i = 0; i < count; i++) {
         char one[96], total[16];
         int len = snprintf(one, sizeof(one), "%s%s %s/s (%s)", i ? "  " : "", reasons[i].name,
-                           short_number(reasons[i].rate, number), short_number(reasons[i].total, total));
+                           top_short(reasons[i].rate, number), top_short(reasons[i].total, total));
 
         if (len < 0 || 12 + out.len + (size_t)len > (size_t)screen->columns)
             break;
         text_put(&out, view_first(view_str(one), (size_t)len));
     }
-    row(screen, "%-10s  %s", title, count ? text_str(&out) : "-");
+    top_row(screen, "%-10s  %s", title, count ? text_str(&out) : "-");
 }
 
 static void put_url(struct text *out, const struct flat *flat, const char *list, int i, int width)
@@ -274,10 +262,10 @@ static void put_url(struct text *out, const struct flat *flat, const char *list,
     snprintf(path, sizeof(path), "%s.%d.weight", list, i);
     /* The end of a URL tells more than its beginning. */
     if ((int)strlen(url) > room)
-        text_printf(out, "%6s  ..%-*s", short_number(flat_number(flat, path), number), room - 2,
+        text_printf(out, "%6s  ..%-*s", top_short(flat_number(flat, path), number), room - 2,
                     url + strlen(url) - (size_t)room + 2);
     else
-        text_printf(out, "%6s  %-*s", short_number(flat_number(flat, path), number), room, url);
+        text_printf(out, "%6s  %-*s", top_short(flat_number(flat, path), number), room, url);
 }
 
 static void draw_urls(struct screen *screen, const struct samples *s, int rows)
@@ -285,10 +273,10 @@ static void draw_urls(struct screen *screen, const struct samples *s, int rows)
     int width = (screen->columns - 2) / 2;
     char path[64];
 
-    row(screen, "%s", "");
-    row(screen, "%-*s  %s", width, "MISSES BY URL (recent)", "BYTES BY URL (recent)");
+    top_row(screen, "%s", "");
+    top_row(screen, "%-*s  %s", width, "MISSES BY URL (recent)", "BYTES BY URL (recent)");
     for (int i = 0; i < rows; i++) {
-        char line[WIDTH_MAX * 2];
+        char line[TOP_WIDTH_MAX * 2];
         struct text out = TEXT_ON(line);
 
         snprintf(path, sizeof(path), "top_misses.%d.url", i);
@@ -300,7 +288,7 @@ static void draw_urls(struct screen *screen, const struct samples *s, int rows)
         put_url(&out, &s->now, "top_misses", i, width);
         text_lit(&out, "  ");
         put_url(&out, &s->now, "top_bytes", i, width);
-        row(screen, "%s", text_str(&out));
+        top_row(screen, "%s", text_str(&out));
     }
 }
 
@@ -327,9 +315,9 @@ static void draw_breakers(struct screen *screen, const struct samples *s, int up
             break;
         if (healthy && strcmp(state, "closed") == 0 && strcmp(forced, "auto") == 0)
             continue;
-        row(screen, "  %-28.28s %s%s%s   failures in a row %s   tried again in %s s", server, state,
-            strcmp(forced, "auto") == 0 ? "" : " by hand", healthy ? "" : ", checks fail",
-            upstream_string(s, upstream, i, "consecutive_failures"), upstream_string(s, upstream, i, "open_for_s"));
+        top_row(screen, "  %-28.28s %s%s%s   failures in a row %s   tried again in %s s", server, state,
+                strcmp(forced, "auto") == 0 ? "" : " by hand", healthy ? "" : ", checks fail",
+                upstream_string(s, upstream, i, "consecutive_failures"), upstream_string(s, upstream, i, "open_for_s"));
     }
 }
 
@@ -338,8 +326,9 @@ static void draw_upstreams(struct screen *screen, const struct samples *s)
     static const char *const numbers[] = { "exchanges", "failures", "active", "idle", "waiting", "retries" };
     char path[96], value[ARRAY_LEN(numbers)][16];
 
-    row(screen, "%s", "");
-    row(screen, "%-22s %8s %8s %7s %7s %7s %8s", "UPSTREAM", "req/s", "failed", "active", "idle", "waiting", "retries");
+    top_row(screen, "%s", "");
+    top_row(screen, "%-22s %8s %8s %7s %7s %7s %8s", "UPSTREAM", "req/s", "failed", "active", "idle", "waiting",
+            "retries");
     for (int i = 0; i < 64; i++) {
         const char *name;
 
@@ -349,109 +338,15 @@ static void draw_upstreams(struct screen *screen, const struct samples *s)
             break;
         for (size_t k = 0; k < ARRAY_LEN(numbers); k++) {
             snprintf(path, sizeof(path), "upstreams.%d.%s", i, numbers[k]);
-            short_number(k == 0 ? rate(s, path) : flat_number(&s->now, path), value[k]);
+            top_short(k == 0 ? top_rate(s, path) : flat_number(&s->now, path), value[k]);
         }
-        row(screen, "%-22.22s %8s %8s %7s %7s %7s %8s", name, value[0], value[1], value[2], value[3], value[4],
-            value[5]);
+        top_row(screen, "%-22.22s %8s %8s %7s %7s %7s %8s", name, value[0], value[1], value[2], value[3], value[4],
+                value[5]);
         draw_breakers(screen, s, i);
     }
 }
 
-/* ---- AI ---- */
-
-#define AI_MODELS_SHOWN 6
-
-static double ai_number(const struct samples *s, int model, const char *member)
-{
-    char path[64];
-
-    snprintf(path, sizeof(path), "ai.models.%d.%s", model, member);
-    return flat_number(&s->now, path);
-}
-
-static const char *ai_string(const struct samples *s, int model, const char *member)
-{
-    char path[64];
-    const char *found;
-
-    snprintf(path, sizeof(path), "ai.models.%d.%s", model, member);
-    found = flat_string(&s->now, path);
-    return found ? found : "";
-}
-
-static void draw_ai_models(struct screen *screen, const struct samples *s)
-{
-    row(screen, "%-12s %-22s %-6s %8s %6s %8s %8s %9s", "PROVIDER", "MODEL", "RUNG", "requests", "hits", "in", "out",
-        "cost");
-    for (int i = 0; i < AI_MODELS_SHOWN && *ai_string(s, i, "model"); i++) {
-        char a[16], b[16], c[16];
-
-        row(screen, "%-12.12s %-22.22s %-6s %8s %5.1f%% %8s %8s %9.4f", ai_string(s, i, "provider"),
-            ai_string(s, i, "model"), ai_string(s, i, "rung"), short_number(ai_number(s, i, "requests"), a),
-            100 * ai_number(s, i, "hit_ratio"), short_number(ai_number(s, i, "input"), b),
-            short_number(ai_number(s, i, "output"), c), ai_number(s, i, "cost") / 1e6);
-    }
-}
-
-/* Hits by the tier that had the answer, and by the rung it once came from; those with traffic. */
-static void draw_ai_ratios(struct screen *screen, const struct samples *s)
-{
-    static const char *const ratios[][3] = {
-        { "memory", "ai.tiers.memory.hits", "ai.tiers.memory.ratio" },
-        { "disk", "ai.tiers.disk.hits", "ai.tiers.disk.ratio" },
-        { "shared", "ai.tiers.shared.hits", "ai.tiers.shared.ratio" },
-        { "semantic", "ai.tiers.semantic.hits", "ai.tiers.semantic.ratio" },
-        { "of device", "ai.rungs.device.requests", "ai.rungs.device.hit_ratio" },
-        { "of edge", "ai.rungs.edge.requests", "ai.rungs.edge.hit_ratio" },
-        { "of cloud", "ai.rungs.cloud.requests", "ai.rungs.cloud.hit_ratio" },
-    };
-    char line[256];
-    struct text out = TEXT_ON(line);
-
-    for (size_t i = 0; i < ARRAY_LEN(ratios); i++)
-        if (flat_number(&s->now, ratios[i][1]) > 0)
-            text_printf(&out, "   %s %.1f%%", ratios[i][0], 100 * flat_number(&s->now, ratios[i][2]));
-    if (flat_number(&s->now, "ai.semantic.canonical.verified") +
-            flat_number(&s->now, "ai.semantic.embedding.verified") >
-        0)
-        text_printf(&out, "   wrong: canonical %.1f%% embedding %.1f%%",
-                    100 * flat_number(&s->now, "ai.semantic.canonical.false_hit_rate"),
-                    100 * flat_number(&s->now, "ai.semantic.embedding.false_hit_rate"));
-    row(screen, "    hits%s", out.len ? text_str(&out) : "   -");
-}
-
-/* Money is shown in the currency of the prices. */
-static void draw_ai(struct screen *screen, const struct samples *s)
-{
-    char a[16], b[16], c[16], d[16];
-
-    if (flat_number(&s->now, "ai.requests") <= 0)
-        return;
-    row(screen, "%s", "");
-    row(screen, "AI  requests %s/s   hits %.1f%%   tokens in %s out %s saved %s%s",
-        short_number(rate(s, "ai.requests"), a), 100 * flat_number(&s->now, "ai.hit_ratio"),
-        short_number(flat_number(&s->now, "ai.tokens.input"), b),
-        short_number(flat_number(&s->now, "ai.tokens.output"), c),
-        short_number(flat_number(&s->now, "ai.tokens.saved"), d),
-        flat_number(&s->now, "ai.ledger.lost") > 0 ? "   LEDGER ROWS LOST" : "");
-    row(screen, "    money today %.4f saved %.4f   this month %.4f saved %.4f   failovers %.0f",
-        flat_number(&s->now, "ai.money.today") / 1e6, flat_number(&s->now, "ai.money.today_saved") / 1e6,
-        flat_number(&s->now, "ai.money.month") / 1e6, flat_number(&s->now, "ai.money.month_saved") / 1e6,
-        flat_number(&s->now, "ai.failovers"));
-    draw_ai_ratios(screen, s);
-    draw_ai_models(screen, s);
-}
-
-static int ai_rows(const struct samples *s)
-{
-    int rows = 5;
-
-    if (flat_number(&s->now, "ai.requests") <= 0)
-        return 0;
-    for (int i = 0; i < AI_MODELS_SHOWN && *ai_string(s, i, "model"); i++)
-        rows++;
-    return rows;
-}
+/* ---- all of it ---- */
 
 static int draw(const struct samples *s, bool ansi)
 {
@@ -462,7 +357,7 @@ static int draw(const struct samples *s, bool ansi)
 
     if (ansi && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0 && size.ws_col > 0) {
         screen.rows = size.ws_row;
-        screen.columns = MIN(size.ws_col, WIDTH_MAX);
+        screen.columns = MIN(size.ws_col, TOP_WIDTH_MAX);
     }
     if (!ansi)
         screen.rows = 1000;
@@ -471,8 +366,8 @@ static int draw(const struct samples *s, bool ansi)
     draw_outcomes(&screen, s);
     draw_reasons(&screen, s, "why", "why");
     draw_reasons(&screen, s, "not stored", "not_stored");
-    draw_ai(&screen, s);
-    draw_urls(&screen, s, ansi ? MAX(screen.rows - 16 - ai_rows(s), 2) : 10);
+    top_draw_ai(&screen, s);
+    draw_urls(&screen, s, ansi ? MAX(screen.rows - 16 - top_ai_rows(s), 2) : 10);
     draw_upstreams(&screen, s);
     text_put(&screen.out, ansi ? VIEW("\x1b[J") : VIEW_NONE);
     rest = text_view(&screen.out);

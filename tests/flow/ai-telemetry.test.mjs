@@ -161,6 +161,29 @@ aiFlow('doorstep top shows AI when there is any', OPTIONS, async (s) => {
     assert.match(screen, /^cloud +gpt-4o-mini +cloud +2 +50\.0%/m);
 });
 
+aiFlow('doorstep top: hits by level, providers up and down, budgets left; the same as JSON; 80 columns', { ...OPTIONS, route: { semantic: 'canonical', verify: 0 } }, async (s) => {
+    await start(s, { ai: { budgets: [{ name: 'small', limit: '0.08', per: 'day' }, { name: 'tokens', unit: 'tokens', limit: '1000000', per: 'month', soft: true }] } });
+    s.cloud.always({ usage: { input: 10, output: 5 } });
+    s.claude.always({ error: 'auth' });
+    const ask = (content) => s.chat({ ...FAST, max_tokens: 5, messages: [{ role: 'user', content }] });
+    s.miss(await ask('What is the capital of France?'));
+    s.hit(await ask('What is the capital of France?'));
+    s.hit(await ask('what is the capital of france, please'));
+    await s.message({ messages: [{ role: 'user', content: 'refused' }], max_tokens: 1 });
+    await counted(s, 4);
+    const show = async (...more) => (await run(BINARY, ['top', ...more, '--admin', `127.0.0.1:${s.node.adminPort}`])).stdout;
+    const screen = await show('--once');
+    assert.match(screen, /^ {4}hits {3}memory 25\.0% {3}canonical 25\.0% {3}of cloud 50\.0%$/m);
+    assert.match(screen, /^ {4}up {3}cloud {3}DOWN {3}claude \(1 of 1 keys refused\)$/m);
+    assert.match(screen, /^ {4}budget small \(day\): left 0\.0600 of 0\.08, 75\.0%$/m);
+    assert.match(screen, /^ {4}budget tokens \(month\): left 999985 of 1000000 tokens, 100\.0%$/m);
+    assert.ok(screen.split('\n').every((line) => line.length <= 80), screen);
+    const { ai } = JSON.parse(await show('--json'));
+    assert.deepEqual([ai.semantic.canonical.hits, ai.semantic.canonical.ratio, ai.tiers.semantic.ratio, ai.tiers.memory.hits], [1, 0.25, 0.25, 1]);
+    assert.deepEqual(ai.providers.map(({ name, down, dead }) => [name, down, dead]), [['cloud', false, 0], ['claude', false, 1]]);
+    assert.deepEqual(ai.budgets.map(({ name, spent, limit }) => [name, spent, limit]), [['small', 20_000, 80_000], ['tokens', 15, 1_000_000]]);
+});
+
 /* ---- spans ---- */
 
 /** A collector: keeps spans as plain objects, answers what `status` says. */
