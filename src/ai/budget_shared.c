@@ -2,8 +2,8 @@
  * for each node. A node spends what it leased without asking, and leases more before it is used up.
  *
  * All numbers are absolute: a node says what it has used, and hears what it has leased. So a call whose answer was lost, a node that
- * was killed and a Redis that forgot everything need no care: the next call brings both sides together again (what was spent is a
- * fact, and counts even when the budget is exceeded by it).
+ * was killed and a Redis that forgot everything are put right by the next call (what was spent is a fact, and counts even when the
+ * budget is exceeded by it).
  *
  * A lease is one call of the loop whose request found the slice small; at most one for each budget is under way. */
 #include "ai/budget_internal.h"
@@ -19,7 +19,7 @@
 #define SLICE_PART 50
 #define KEY_MAX 4096u
 #define NUMBER_MAX 24u
-#define COMMAND_ARGS 10u
+#define COMMAND_ARGS 12u
 #define COMMAND_KEY 3
 /* A hash is kept after its window's end, for requests that began in it. */
 #define KEPT_S 86400
@@ -33,17 +33,25 @@ struct budget_lease {
     struct node link;
 };
 
-/* KEYS: the hash. ARGV: limit, used by the node, what it wants beyond that, 1: it gives back the rest, node, end of life (0: none).
- * Answers: leased by this node, leased by all. */
+/* KEYS: the hash. ARGV: limit, used by the node, what it wants beyond that, 1: it gives back the rest, node, end of life (0: none), what
+ * the node and all had leased as it last heard.
+ * Answers: leased by this node, leased by all.
+ *
+ * A node that had more than is here for it knows that Redis forgot, and what all had leased: so much stays leased, as "?" until the others
+ * come and claim their parts of it. */
 static const char script[] =
-    "local all=tonumber(redis.call('HGET',KEYS[1],'*') or '0') "
-    "local mine=tonumber(redis.call('HGET',KEYS[1],'n:'..ARGV[5]) or '0') "
-    "local limit,used,want=tonumber(ARGV[1]),tonumber(ARGV[2]),tonumber(ARGV[3]) "
+    "local function get(f) return tonumber(redis.call('HGET',KEYS[1],f) or '0') end "
+    "local all,mine,lost=get('*'),get('n:'..ARGV[5]),get('?') "
+    "local limit,used,want,had,heard=tonumber(ARGV[1]),tonumber(ARGV[2]),tonumber(ARGV[3]),tonumber(ARGV[7]),tonumber(ARGV[8]) "
+    "if mine<had and all<heard then lost=lost+heard-all all=heard end "
+    "local claim=math.min(lost,math.max(had,used)-mine) "
+    "if claim>0 then lost=lost-claim mine=mine+claim end "
     "if mine<used then all=all+used-mine mine=used end "
     "if ARGV[4]=='1' then all=all-(mine-used) mine=used "
     "elseif mine-used<want then local give=math.min(want-(mine-used),math.max(limit-all,0)) "
     "all=all+give mine=mine+give end "
     "redis.call('HSET',KEYS[1],'*',string.format('%.0f',all),'n:'..ARGV[5],string.format('%.0f',mine)) "
+    "if lost>0 then redis.call('HSET',KEYS[1],'?',string.format('%.0f',lost)) else redis.call('HDEL',KEYS[1],'?') end "
     "if ARGV[6]~='0' then redis.call('EXPIREAT',KEYS[1],ARGV[6]) end "
     "return {mine,all}";
 
@@ -112,7 +120,7 @@ static void put_key(const struct budgets *budgets, const struct budget_instance 
 }
 
 struct command {
-    char key[KEY_MAX], numbers[4][NUMBER_MAX];
+    char key[KEY_MAX], numbers[6][NUMBER_MAX];
     struct view args[COMMAND_ARGS];
 };
 
@@ -143,6 +151,8 @@ static bool make_command(const struct budgets *budgets, const struct budget_inst
     ret->args[7] = give_back ? VIEW("1") : VIEW("0");
     ret->args[8] = budgets->node;
     ret->args[9] = number(ret->numbers[3], end_ms ? end_ms / 1000 + KEPT_S : 0);
+    ret->args[10] = number(ret->numbers[4], slot->granted);
+    ret->args[11] = number(ret->numbers[5], slot->everywhere);
     return !key.overflow;
 }
 

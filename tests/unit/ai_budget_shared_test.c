@@ -192,6 +192,53 @@ static void without_redis_the_share_is_spent(void **unused)
     node_end(b);
 }
 
+/* Until it is refused for good. */
+static int64_t spend_all(struct budgets *budgets, int64_t money)
+{
+    int64_t spent = 0;
+
+    for (int refused = 0; refused < 100;) {
+        if (spend(budgets, money) == 0) {
+            spent += money;
+            continue;
+        }
+        refused += !seen(budgets).unavailable && seen(budgets).everywhere > 0;
+        usleep(20000);
+    }
+    return spent;
+}
+
+static void what_redis_forgot_is_not_spent_again(void **unused)
+{
+    /* Redis comes back empty, and only one of two nodes goes on: what the other one spent is not there to be spent, but for a slice that
+     * nobody else had heard of; and what it had in hand is not lost. */
+    struct budgets *a = node("a", &rule, 0), *b = node("b", &rule, 0), *c;
+    int64_t spent = 0;
+
+    (void)unused;
+    for (int i = 0; i < 400; i++) {
+        assert_int_equal(spend(a, 10), 0);
+        assert_int_equal(spend(b, 10), 0);
+        spent += 20;
+    }
+    assert_int_equal(spend(a, 1), 0); /* it has heard of what b has */
+    spent++;
+    server_kill(&server);
+    server_run(&server, "");
+    spent += spend_all(a, 7);
+    assert_true(spent <= 10000);
+    c = node("c", &rule, 0);
+    spent += spend_all(c, 7);
+    assert_true(spent <= 10000);
+    spent += spend_all(b, 7);
+    assert_true(spent <= 10000 + 200);
+    assert_true(spent >= 10000 - 3 * 200);
+    assert_int_equal(seen(a).spent + seen(b).spent + seen(c).spent, spent);
+    node_end(a);
+    node_end(b);
+    node_end(c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -200,6 +247,7 @@ int main(void)
         TEST(two_nodes_share_a_limit),
         TEST(slices_come_back),
         TEST(without_redis_the_share_is_spent),
+        TEST(what_redis_forgot_is_not_spent_again),
     };
 
     if (access("/usr/bin/redis-server", X_OK) < 0)
