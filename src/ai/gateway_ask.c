@@ -34,9 +34,10 @@ static void refuse_budget(struct service_call *q, const struct budget_refusal *r
     struct text message = TEXT_ON(memory);
     struct view window = budget_window_name(refusal->window);
 
-    text_printf(&message, "the budget \"%s\" is used up: %lld of %lld %s for this %.*s", refusal->name,
-                (long long)refusal->used, (long long)refusal->limit,
-                refusal->unit == BUDGET_MONEY ? "micro-units" : "tokens", VIEW_ARG(window));
+    text_printf(&message,
+                "the budget \"%s\" (%.*s) has no room for this request: %lld of %lld %s are spent or held for others",
+                refusal->name, VIEW_ARG(window), (long long)refusal->used, (long long)refusal->limit,
+                refusal->unit == BUDGET_MONEY ? "micro-units" : "tokens");
     ask_bar(q, 402, "budget", text_view(&message), "budget_exceeded");
 }
 
