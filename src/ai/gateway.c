@@ -339,13 +339,20 @@ static void advance(struct service_call *q)
         ;
 }
 
+static bool is_passing(const struct service_call *q)
+{
+    return q->cache == &q->route->passing;
+}
+
 /* What was done so far is known to be reading, and asking whether it may. */
 static void begin_spans(struct service_call *q, bool good)
 {
     if (!q->account)
         return;
-    q->account->spans = ai_spans_begin(q->gateway->options.tracer, fields_value(&q->request.fields, FIELD_TRACEPARENT),
-                                       q->in.started_us, q->in.now_ms, &q->trace);
+    /* What may not be written down here is not told to a collector either. */
+    q->account->spans =
+        ai_spans_begin(is_passing(q) ? NULL : q->gateway->options.tracer,
+                       fields_value(&q->request.fields, FIELD_TRACEPARENT), q->in.started_us, q->in.now_ms, &q->trace);
     ai_spans_add(q->account->spans, AI_SPAN_AUTH, q->in.started_us, good);
 }
 
@@ -369,6 +376,8 @@ static int gateway_open(void *arg, const void *route, struct loop *loop, struct 
     timer_init(&q->timer, task);
     *ret = q;
     r = ask_read(q);
+    if (q->in.discreet)
+        *q->in.discreet = is_passing(q);
     begin_spans(q, r == 0);
     if (r < 0)
         return 0;

@@ -173,6 +173,8 @@ int ask_identify(struct service_call *q)
     if (tenant)
         add_limit(q, 't', q->tenant, &tenant->limits);
     add_limit(q, 'r', q->route->name, &q->route->limits);
+    if (!ai_rules_region(q->levels, q->level_count, q->config->region))
+        q->cache = &q->route->passing;
     return 0;
 }
 
@@ -321,9 +323,8 @@ int ask_admit(struct service_call *q)
         r = ask_private(q);
     if (r < 0)
         return r;
-    if (!ai_rules_region(q->levels, q->level_count, q->config->region))
-        q->cache = &q->route->passing;
-    else if (q->pin_count || !ai_rules_region(q->levels, q->level_count, q->config->store_region))
+    if (q->cache != &q->route->passing &&
+        (q->pin_count || !ai_rules_region(q->levels, q->level_count, q->config->store_region)))
         q->cache = &q->route->local;
     return 0;
 }

@@ -23,6 +23,8 @@ struct service_request {
     uint64_t started_us; /* monotonic, likewise */
     int refused; /* 0; else the status for a request that could not be read whole, and why: `body` is not to be used */
     const char *detail; /* static */
+    bool *
+        discreet; /* set by open(): what the request says, and who says it, must not be written down on this node; or NULL */
 };
 
 /* What is known once the head is. */

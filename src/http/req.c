@@ -251,6 +251,10 @@ static void log_request(struct req *r, uint64_t duration_us)
         .duration_us = duration_us,
         .upstream_us = r->reader ? fill_timing(r->reader)->first_byte_us : 0,
     };
+    if (r->discreet) {
+        record.path = VIEW("/");
+        record.query = record.client = record.host = record.user_agent = record.referer = VIEW_NONE;
+    }
     access_log_write(r->hl->server->access_log, r->hl->loop, &record);
 }
 
@@ -264,8 +268,8 @@ enum flow step_finish(struct req *r)
         .bytes_out = r->bytes_out,
         .duration_us = clock_mono_us() - r->started_us,
         .upstream_us = r->reader ? fill_timing(r->reader)->first_byte_us : 0,
-        .host = r->request.authority,
-        .path = r->request.path,
+        .host = r->discreet ? VIEW_NONE : r->request.authority,
+        .path = r->discreet ? VIEW("/") : r->request.path,
         .has_query = r->request.query.ptr,
     };
 

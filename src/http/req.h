@@ -104,6 +104,7 @@ struct req {
     bool insists;       /* the parent is to ask the origin, whatever it holds */
     uint32_t fresher_s; /* asked ahead of time: the parent's copy must last that much longer; 0: whatever it has */
     bool trace_goes_on; /* the client sent a valid traceparent */
+    bool discreet;      /* what it says, and who says it, is not for the logs of this node */
     bool collapsed, no_collapse, private_fetch, forwarded, range_forwarded, from_cache;
     unsigned restarts;
     uint16_t fwd_status;

@@ -32,6 +32,7 @@ static enum flow open_call(struct req *r, int status, const char *detail)
         .started_us = r->started_us,
         .refused = status,
         .detail = detail,
+        .discreet = &r->discreet,
     };
 
     if (client.ptr)

@@ -213,6 +213,28 @@ aiFlow('what is pinned is not in the store, and what has no business in this reg
     assert.ok(!disk.includes('MARK-FROM-US'), 'memory does not go to disk at a stop either');
 });
 
+aiFlow('who has no business in this region leaves no trace of what was said, and by whom, in its logs', { ...NODE, node: false,
+    ai: { auth: 'keys', rules: { us: { regions: ['us'], models: { deny: ['far'] } } } } }, async (s) => {
+    const folder = scratch();
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const log = path.join(folder, 'access.log');
+    s.node = await s.startNode({ config: s.config({ config: { node: { name: 'one', region: 'eu' }, access_log: { path: log, query: true } } }) });
+    const [us, free] = [await makeKey(s.node, 'us', { rules: 'us', scopes: 'inference,other' }), await makeKey(s.node, 'free')];
+    const headers = { 'User-Agent': 'MARK-AGENT', Referer: 'http://mark.test/' };
+    for (const request of [{ body: says('a') }, { body: { ...CHAT, model: 'far' } }, { at: '/v1/people/MARK-PATH?MARK-QUERY', method: 'GET', body: undefined }]) {
+        await ask(s, us, { ...request, headers });
+    }
+    await ask(s, free, { body: says('b'), headers: { 'User-Agent': 'MINE' } });
+    await s.node.stop();
+    const lines = fs.readFileSync(log, 'utf8').trim().split('\n');
+    const [one, two, three, other] = lines.slice(-4);
+    assert.match(other, /MINE/);
+    assert.match(other, /127\.0\.0\./);
+    for (const line of [one, two, three]) {
+        assert.doesNotMatch(line, /MARK|mark\.test|127\.0\.0\.|completions/);
+    }
+});
+
 aiFlow('a tenant neither reads what another asked, nor learns that it did', { ...NODE, node: false,
     ai: { auth: 'keys' } }, async (s) => {
     await pair(s);
