@@ -190,14 +190,20 @@ void call_hide_keys(struct call *call, size_t from)
     }
 }
 
+/* What is passed through unread is so between two of one dialect. */
+static enum ai_dialect client_dialect(const struct call *call)
+{
+    return call->request.raw ? call->provider->dialect : ai_endpoint_dialect(call->request.client);
+}
+
 /* The body of an error is the provider's own where the client can read it and it cannot speak of our keys. */
 static void put_error(struct call *call, int status, struct view body)
 {
-    enum ai_dialect client = ai_endpoint_dialect(call->request.client), provider = call->provider->dialect;
+    enum ai_dialect client = client_dialect(call), provider = call->provider->dialect;
 
     call->out.len = 0;
     call->out.failed = false;
-    if (is_of_request(status) && client == provider && body.len)
+    if (is_of_request(status) && client == provider && ai_error_is_shaped(client, body))
         buf_put(&call->out, body);
     else if (translate_error(provider, client, status, body, &call->out) < 0)
         call->out.len = 0;
@@ -239,8 +245,8 @@ static void begin_attempt(struct call *call)
     if (call->credential < 0) {
         call->retry_after_s = (wait + 999) / 1000;
         call->report.error_class = call->credential == -EAGAIN ? "rate_limit" : "credential";
-        translate_error(call->provider->dialect, ai_endpoint_dialect(call->request.client),
-                        call->credential == -EAGAIN ? 429 : 502, VIEW_NONE, &call->out);
+        translate_error(call->provider->dialect, client_dialect(call), call->credential == -EAGAIN ? 429 : 502,
+                        VIEW_NONE, &call->out);
         call_publish(call, call->credential == -EAGAIN ? 429 : 502, VIEW("application/json"));
         if (call->mode != CALL_OVER)
             call_over(call, false);

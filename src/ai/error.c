@@ -254,6 +254,34 @@ bool ai_error_is_too_long(struct view body)
     return false;
 }
 
+bool ai_error_is_shaped(enum ai_dialect dialect, struct view body)
+{
+    struct json doc = { 0 };
+    uint32_t error = 0, type;
+    bool shaped = false;
+    size_t at;
+
+    if (json_parse(&doc, body, (struct json_limits){ .depth = 32, .tokens = 4096 }, &at) == JSON_OK)
+        error = json_get_typed(&doc, 0, VIEW("error"), JSON_OBJECT);
+    if (error) {
+        type = json_get(&doc, 0, VIEW("type"));
+        shaped = json_get_typed(&doc, error, VIEW("message"), JSON_STRING) &&
+                 (dialect == AI_OPENAI || (type && json_is(&doc, type, VIEW("error"))));
+    }
+    json_free(&doc);
+    return shaped;
+}
+
+/* FastAPI's way: what is wrong is a text, or a list of places and texts. */
+static uint32_t find_detail(const struct json *doc)
+{
+    uint32_t list = json_get_typed(doc, 0, VIEW("detail"), JSON_ARRAY);
+
+    if (list && doc->tokens[list].count > 0)
+        return json_get_typed(doc, json_first(doc, list), VIEW("msg"), JSON_STRING);
+    return json_get_typed(doc, 0, VIEW("detail"), JSON_STRING);
+}
+
 static uint32_t find_message(const struct json *doc)
 {
     uint32_t error = find_error(doc), message;
@@ -261,7 +289,7 @@ static uint32_t find_message(const struct json *doc)
     if (error && json_type(doc, error) == JSON_STRING)
         return error;
     message = json_get_typed(doc, error, VIEW("message"), JSON_STRING);
-    return message ? message : json_get_typed(doc, 0, VIEW("detail"), JSON_STRING);
+    return message ? message : find_detail(doc);
 }
 
 bool ai_error_message(struct view body, struct text *out)

@@ -23,6 +23,8 @@ void ai_error_event(struct buf *out, enum ai_endpoint endpoint, int status, stru
 enum watch_error ai_error_read(int status, struct view body);
 /* The same for a body that is parsed already. */
 enum watch_error ai_error_read_json(int status, const struct json *doc);
+/* Is this body an error as the SDKs of that dialect read it, so that it can go on as it is? */
+bool ai_error_is_shaped(enum ai_dialect dialect, struct view body);
 /* The prompt does not fit into this model; a larger one may take it. */
 bool ai_error_is_too_long(struct view body);
 /* Appends the provider's message, cut at a character when there is no more room; false when it has none. It may quote the prompt:

@@ -176,12 +176,13 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
     struct trace_context trace = q->trace;
     bool edge = q->candidate->provider->rung == AI_EDGE;
     struct view accept = fields_value(&q->request.fields, FIELD_ACCEPT);
+    struct view coding = q->parsed ? VIEW_NONE : fields_value(&q->request.fields, FIELD_CONTENT_ENCODING);
     struct text out;
 
     for (size_t i = 0; i < count && q->dialect == dialect; i++)
         if ((fields[i] = ask_field(q, names[i])).ptr)
             cap += names[i].len + fields[i].len + 4;
-    cap += accept.len + (edge ? loop_room(q) : 0);
+    cap += accept.len + coding.len + (edge ? loop_room(q) : 0);
     out = text_make(arena_alloc(arena, cap), cap);
     if (!out.ptr)
         return VIEW_NONE;
@@ -198,6 +199,8 @@ static struct view provider_fields(struct service_call *q, uint64_t span, struct
         put_loop(&out, q);
         put_wishes(&out, q);
     }
+    if (coding.len) /* the body is passed on as it is */
+        put_field(&out, VIEW("Content-Encoding"), coding);
     if (!q->parsed && accept.len)
         put_field(&out, VIEW("Accept"), accept);
     else

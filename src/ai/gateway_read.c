@@ -98,6 +98,13 @@ static int refuse(struct service_call *q, int status, struct view message)
     return -EINVAL;
 }
 
+static bool is_packed(const struct service_call *q)
+{
+    struct view coding = view_trim(fields_value(&q->request.fields, FIELD_CONTENT_ENCODING));
+
+    return coding.len > 0 && !view_eq_icase(coding, VIEW("identity"));
+}
+
 static int read_all(struct service_call *q)
 {
     bool get = view_eq(q->request.method_name, VIEW("GET")) || view_eq(q->request.method_name, VIEW("HEAD"));
@@ -116,6 +123,8 @@ static int read_all(struct service_call *q)
     if (q->endpoint != AI_MODELS && q->endpoint != AI_OTHER) {
         if (!view_eq(q->request.method_name, VIEW("POST")))
             return refuse(q, 405, VIEW("this path takes POST"));
+        if (is_packed(q))
+            return refuse(q, 415, VIEW("the body must not be compressed"));
         r = ask_read_body(q, q->in.body);
     }
     return r;

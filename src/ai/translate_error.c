@@ -40,6 +40,8 @@ int translate_error(enum ai_dialect from, enum ai_dialect to, int status, struct
     struct text text = TEXT_ON(memory);
 
     (void)from; /* Servers mix the shapes: what is found is taken. */
+    if (status < 400)
+        status = 502; /* elsewhere is no answer */
     ai_error_put(out, to, status, NULL, choose_message(status, body, &text), NULL, NULL);
     return out->failed ? -ENOMEM : 0;
 }

@@ -11,8 +11,10 @@ struct view reply_reason(int status)
         struct view reason;
     } reasons[] = {
         { 200, { "OK", 2 } },
+        { 201, { "Created", 7 } },
         { 202, { "Accepted", 8 } },
         { 204, { "No Content", 10 } },
+        { 206, { "Partial Content", 15 } },
         { 400, { "Bad Request", 11 } },
         { 401, { "Unauthorized", 12 } },
         { 402, { "Payment Required", 16 } },
@@ -20,8 +22,10 @@ struct view reply_reason(int status)
         { 404, { "Not Found", 9 } },
         { 405, { "Method Not Allowed", 18 } },
         { 408, { "Request Timeout", 15 } },
+        { 409, { "Conflict", 8 } },
         { 413, { "Content Too Large", 17 } },
         { 414, { "URI Too Long", 12 } },
+        { 415, { "Unsupported Media Type", 22 } },
         { 417, { "Expectation Failed", 18 } },
         { 422, { "Unprocessable Content", 21 } },
         { 429, { "Too Many Requests", 17 } },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { aiConfig, aiFlow, CHAT, gate } from './harness/ai.mjs';
 import { Client } from './harness/client.mjs';
 
@@ -121,17 +121,39 @@ for (const how of ['cut', 'error']) {
 }
 
 handled('other paths: the provider\'s own 4xx, encoding and file name reach the client', {},
-    (req, res) => (req.url.endsWith('content')
-        ? say(res, 200, gzipSync('packed'), { 'content-type': 'text/plain', 'content-encoding': 'gzip', 'content-disposition': 'attachment; filename=a' })
+    (req, res, body) => (req.url.endsWith('packed') ? say(res, 200, JSON.stringify([req.headers['content-encoding'], gunzipSync(body).toString()]))
+        : req.url.endsWith('content') ? say(res, 200, gzipSync('packed'), { 'content-type': 'text/plain', 'content-encoding': 'gzip', 'content-disposition': 'attachment; filename=a' })
         : say(res, 409, '{"error":{"message":"it exists","code":"conflict"}}')), async (s) => {
         const conflict = await s.raw('/v1/files/x', { method: 'POST', body: '{}' });
         assert.equal(conflict.status, 409);
         assert.equal(JSON.parse(conflict.text).error.code, 'conflict');
+        const packed = await s.raw('/v1/files/packed', { method: 'POST', headers: { 'Content-Encoding': 'gzip' }, body: gzipSync('words') });
+        assert.deepEqual(JSON.parse(packed.text), ['gzip', 'words']);
+        assert.equal((await s.raw('/v1/chat/completions', { method: 'POST', headers: { 'Content-Encoding': 'gzip' }, body: gzipSync('{}') })).status, 415);
         const file = await s.raw('/v1/files/x/content');
         assert.equal(file.header('content-encoding'), 'gzip');
         assert.equal(file.header('content-disposition'), 'attachment; filename=a');
         assert.deepEqual(file.body, gzipSync('packed'));
     });
+
+for (const [what, status, type, sent, message] of [['HTML', 404, 'text/html', '<html>no</html>', /does not know/],
+    ['FastAPI\'s list', 422, 'application/json', '{"detail":[{"loc":["body"],"msg":"field required"}]}', /^field required$/],
+    ['a text', 400, 'application/json', '{"error":"no such thing"}', /^no such thing$/], ['a redirect', 302, 'text/plain', '', /provider failed/]]) {
+    handled(`an error in no known shape gets the client's (${what})`, {},
+        (req, res) => say(res, status, sent, { 'content-type': type, location: 'http://elsewhere.test/' }), async (s) => {
+            const answer = await s.chat();
+            assert.equal(answer.status, status < 400 ? 502 : status);
+            assert.match(answer.json.error.message, message);
+            assert.equal(typeof answer.json.error.type, 'string');
+        });
+}
+
+aiFlow('other paths of Anthropic\'s dialect have its errors', { needs: 'node' }, async (s) => {
+    s.claude.keys = ['another'];
+    const answer = await s.node.get('/v1/files/x', { 'anthropic-version': '2023-06-01' });
+    assert.equal(answer.status, 502);
+    assert.equal(JSON.parse(answer.text).type, 'error');
+});
 
 handled('Retry-After may be a date', { provider: { keys: ['sk-a'] } },
     (req, res) => say(res, 429, '{"error":{"message":"slowly","type":"rate_limit_error"}}',

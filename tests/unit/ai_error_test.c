@@ -111,6 +111,8 @@ static void test_message(void **state)
         { "{\"error\":\"bad\"}", "bad" },
         { "{\"detail\":\"bad\"}", "bad" },
         { "{\"message\":\"bad\"}", "bad" },
+        { "{\"detail\":[{\"loc\":[],\"msg\":\"bad\"},{\"msg\":\"worse\"}]}", "bad" },
+        { "{\"detail\":[]}", "" },
         { "{\"error\":{\"message\":\"1234567\\u00f6\"}}", "1234567" },
         { "{\"error\":{}}", "" },
         { "nothing", "" },
@@ -126,13 +128,35 @@ static void test_message(void **state)
     }
 }
 
+static void test_shaped(void **state)
+{
+    /* Proves which bodies go on as they are: those that the SDKs of the dialect read. */
+    static const struct {
+        const char *body;
+        bool openai, anthropic;
+    } cases[] = {
+        { "{\"error\":{\"message\":\"bad\"}}", true, false },
+        { "{\"type\":\"error\",\"error\":{\"type\":\"x\",\"message\":\"bad\"}}", true, true },
+        { "{\"error\":\"bad\"}", false, false },
+        { "{\"error\":{}}", false, false },
+        { "{\"detail\":\"bad\"}", false, false },
+        { "[]", false, false },
+        { "<html>", false, false },
+        { "", false, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(ai_error_is_shaped(AI_OPENAI, view_str(cases[i].body)), cases[i].openai);
+        assert_int_equal(ai_error_is_shaped(AI_ANTHROPIC, view_str(cases[i].body)), cases[i].anthropic);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_events),
-        cmocka_unit_test(test_read),
-        cmocka_unit_test(test_message),
+        cmocka_unit_test(test_bodies),  cmocka_unit_test(test_events), cmocka_unit_test(test_read),
+        cmocka_unit_test(test_message), cmocka_unit_test(test_shaped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
