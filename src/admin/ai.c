@@ -24,7 +24,7 @@ struct budgets_seen {
         char name[65];
         enum budget_unit unit;
         enum budget_window window;
-        bool unavailable;
+        uint64_t unavailable; /* instances */
         uint64_t instances;
         int64_t limit, spent, reserved; /* the limit of one */
         uint64_t overshoots, refused, soft_exceeded;
@@ -55,7 +55,7 @@ static void see_budget(const struct budget_view *view, void *arg)
     sum->overshoot_max = MAX(sum->overshoot_max, view->overshoot_max);
     sum->refused += view->refused;
     sum->soft_exceeded += view->soft_exceeded;
-    sum->unavailable = sum->unavailable || view->unavailable;
+    sum->unavailable += view->unavailable;
 }
 
 static void look_at_budgets(const struct admin *admin, struct budgets_seen *ret)
@@ -81,6 +81,9 @@ static const struct {
       offsetof(struct budget_sum, refused) },
     { "doorstep_ai_budget_soft_exceeded_total", "counter", "Requests that went over a soft limit.",
       offsetof(struct budget_sum, soft_exceeded) },
+    { "doorstep_ai_budget_unavailable", "gauge",
+      "Instances of a shared budget whose store did not answer when asked last.",
+      offsetof(struct budget_sum, unavailable) },
 };
 
 static void write_budgets(struct text *out, const struct admin *admin)
@@ -126,7 +129,7 @@ static void put_budgets(struct text *out, const struct admin *admin)
         member_u64(out, "overshoots", sum->overshoots);
         member_i64(out, "overshoot_max", sum->overshoot_max);
         member_u64(out, "refused", sum->refused);
-        member_bool(out, "unavailable", sum->unavailable);
+        member_bool(out, "unavailable", sum->unavailable > 0);
         text_char(out, '}');
     }
     text_char(out, ']');

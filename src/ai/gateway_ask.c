@@ -30,7 +30,7 @@ struct flight {
 
 static void refuse_budget(struct service_call *q, const struct budget_refusal *refusal)
 {
-    char memory[256];
+    char memory[384];
     struct text message = TEXT_ON(memory);
     struct view window = budget_window_name(refusal->window);
 
@@ -38,6 +38,8 @@ static void refuse_budget(struct service_call *q, const struct budget_refusal *r
                 "the budget \"%s\" (%.*s) has no room for this request: %lld of %lld %s are spent or held for others",
                 refusal->name, VIEW_ARG(window), (long long)refusal->used, (long long)refusal->limit,
                 refusal->unit == BUDGET_MONEY ? "micro-units" : "tokens");
+    if (refusal->unavailable)
+        text_lit(&message, "; it is shared by nodes, and the store that they share it through does not answer");
     ask_bar(q, 402, "budget", text_view(&message), "budget_exceeded");
 }
 

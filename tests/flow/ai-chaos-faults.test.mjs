@@ -3,7 +3,9 @@
  * none that was settled is forgotten, and nothing that broke is ever served.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { aiFlow, CHAT, gate } from './harness/ai.mjs';
 import { agrees, bill, budget, MONEY, money, PRICES, refusedByBudget, rows, rowsNow, sum, user } from './harness/ai-money.mjs';
@@ -92,8 +94,8 @@ aiFlow('a reload with streams under way: they go on, what is reserved and spent 
     assert.ok(reserved > 0 && spent === bill({ input: 10, output: 5 }));
     const fresh = { name: 'fresh', limit: '20', per: 'month', each: ['model'] };
     await reload(s, money(s, { folder: s.folder, config: { threads: 2 }, budgets: [{ ...small, limit: '0.5' }, fresh] }));
-    assert.deepEqual({ ...await budget(s.node, 'small'), instances: 0, refused_total: 0 },
-        { limit: 500_000, spent, reserved, instances: 0, overshoots_total: 0, refused_total: 0, soft_exceeded_total: 0 });
+    const now = await budget(s.node, 'small');
+    assert.deepEqual([now.limit, now.spent, now.reserved], [500_000, spent, reserved]);
     assert.equal((await budget(s.node, 'fresh')).spent, spent, 'what was spent before it was thought of');
     refusedByBudget(await s.chat(ask('too much now')));
     for (let i = 0; i < 5; i++) {
@@ -210,3 +212,47 @@ aiFlow('over midnight: a request belongs to the day it began in, and a new day h
     assert.equal((await budget(s.node, 'day')).spent, second * price);
     assert.equal((await budget(s.node, 'ever')).spent, (first + second + 2) * price);
 });
+
+/* ---- half-open providers ---- */
+
+/** A listener that behaves badly: what it does with a connection once it has got bytes. */
+async function badServer(s, does) {
+    const sockets = new Set();
+    const server = net.createServer((socket) => {
+        sockets.add(socket);
+        socket.on('error', () => {});
+        socket.once('data', () => does(socket));
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    s.after(() => { server.close(); sockets.forEach((socket) => socket.destroy()); });
+    return `http://127.0.0.1:${server.address().port}/v1`;
+}
+
+const HEAD = 'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n';
+const ROLE = 'data: {"id":"x","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n';
+
+for (const [what, does] of [
+    ['says nothing', () => {}], ['begins a head', (socket) => socket.write('HTTP/1.1 200 O')], ['says a head and no more', (socket) => socket.write(HEAD)],
+    ['begins without content', (socket) => socket.write(HEAD + ROLE)], ['closes its side', (socket) => socket.end()],
+    ['resets', (socket) => socket.resetAndDestroy()], ['speaks something else', (socket) => socket.write('SSH-2.0-OpenSSH\r\n')],
+]) {
+    aiFlow(`a provider that takes connections and ${what}: the next one answers, and is paid alone`, MONEY, async (s) => {
+        const url = await badServer(s, does);
+        const config = money(s, { budgets: [{ name: 'all', limit: '1000' }, { name: 'each', limit: '1000', each: ['model'] }],
+            models: { fast: { candidates: [{ provider: 'bad', model: 'm-bad' }, { provider: 'cloud', model: 'm-good' }] } } });
+        config.ai.providers.bad = { url, keys: ['sk-bad'], first_token_timeout: '100ms', total_timeout: '200ms', breaker: { enabled: false } };
+        s.node = await s.startNode({ config });
+        s.cloud.always({ usage: { input: 10, output: 5 } });
+        for (const stream of [true, false]) {
+            const answer = await s.chat(ask(`half open ${stream}`, { model: 'fast', stream }));
+            assert.equal(answer.status, 200, answer.text);
+            assert.match(answer.said, /of cloud/);
+        }
+        const gone = await s.asking(CHATS, ask('whoever leaves', { model: 'bad/m', stream: true }));
+        gone.close();
+        const all = await agrees(s.node, 3, ['all', 'each']);
+        assert.equal(sum(all, 'cost_micro'), 2 * bill({ input: 10, output: 5 }));
+        assert.deepEqual(all.slice(0, 2).map((row) => [row.attempts, row.model, row.outcome]), [[2, 'm-good', 'ok'], [2, 'm-good', 'ok']]);
+    });
+}

@@ -105,10 +105,13 @@ aiFlow('without its Redis a node spends its slice and the configured share, and 
     await s.pay(0);
     s.redis.pause();
     const paid = await payAll(s, 0, 3);
+    assert.match(refusedByBudget(await s.pay(0)).json.error.message, /does not answer/);
+    assert.ok((await s.nodes2[0].admin('/metrics')).text.includes('doorstep_ai_budget_unavailable{budget="team",unit="money",window="total"} 1'));
     s.redis.resume();
     assert.ok(paid >= 18, `${paid}: 2% and what was in hand`);
     assert.ok(paid <= 80, `${paid}`);
     await until(async () => (await s.pay(0)).status === 200, 'it leases again');
+    assert.equal((await budget(s.nodes2[0], 'team')).unavailable, 0);
     assert.equal((await s.pay(1)).status, 200);
     await s.spent();
 });
