@@ -309,10 +309,35 @@ aiFlow('a caller says: not from the cache, not into it, not this old', NODE, asy
     s.hit(await count(s.cloud.count, ask, { 'cf-aig-cache-ttl': '3600' }));
 });
 
-aiFlow('no route ttl: nothing is stored, unless the caller asks and the route lets it', { ...NODE, route: { ttl: '0s' } }, async (s) => {
+aiFlow('no route ttl: nothing is stored, unless the caller asks and the route lets it', { ...NODE, route: { ttl: '0s', ttl_max: '30s' } }, async (s) => {
     await s.chat();
     s.miss(await s.chat());
     assert.equal(s.cloud.count, 2);
+    const hour = { 'cf-aig-cache-ttl': '3600' };
+    s.miss(await s.chat({}, hour));
+    const found = s.status(s.hit(await s.chat({}, hour)));
+    assert.ok(found.ttl > 0 && found.ttl <= 30, `no longer than the route allows: ${found.ttl}`);
+    s.miss(await s.chat()); // who does not ask gets nothing stored
+    for (const wrong of ['-1', 'x', '1e9', '']) {
+        assert.equal((await s.chat({ seed: 1 }, { 'cf-aig-cache-ttl': wrong })).status, 200, wrong);
+        s.miss(await s.chat({ seed: 1 }, { 'cf-aig-cache-ttl': wrong }));
+    }
+});
+
+aiFlow('a caller may ask for a shorter life than the route gives', { ...NODE, route: { ttl: '1h', ttl_max: '1h' } }, async (s) => {
+    await s.chat({}, { 'cf-aig-cache-ttl': '60' });
+    assert.ok(s.status(s.hit(await s.chat())).ttl <= 60);
+    await s.chat({ seed: 1 });
+    assert.ok(s.status(s.hit(await s.chat({ seed: 1 }, { 'cf-aig-cache-ttl': '60' }))).ttl <= 60);
+    s.miss(await s.chat({ seed: 1 }, { 'cf-aig-cache-ttl': '0' }));
+});
+
+aiFlow('never stored: a stream of messages with a tool call that is no JSON', NODE, async (s) => {
+    s.claude.always({ pieces: ['a'], tools: [{ name: 'f', arguments: '{"a":' }] });
+    for (let i = 1; i <= 2; i++) {
+        s.miss(await s.message({ stream: true, tools: [{ name: 'f', input_schema: { type: 'object' } }] }));
+        assert.equal(s.claude.count, i);
+    }
 });
 
 aiFlow('only_deterministic: answers of chance are not stored', { ...NODE, route: { only_deterministic: true } }, async (s) => {
