@@ -256,3 +256,49 @@ for (const [what, does] of [
         assert.deepEqual(all.slice(0, 2).map((row) => [row.attempts, row.model, row.outcome]), [[2, 'm-good', 'ok'], [2, 'm-good', 'ok']]);
     });
 }
+
+aiFlow('SIGTERM with streams, a crowd and calls under way: each has its row when the node has ended', MONEY, async (s) => {
+    const config = money(s, { config: { threads: 2, shutdown_timeout: '300ms' }, budgets: [{ name: 'all', limit: '1000', per: 'total' }] });
+    s.node = await s.startNode({ config });
+    const door = gate();
+    s.cloud.always((request) => ({ pieces: ['12345678', '12345678', 'end'], usage: { input: 9, output: 9 },
+        ...(/slow/.test(request.body) ? { wait: door.held } : { between: door.at(2) }) }));
+    const streams = await Promise.all(Array.from({ length: 20 }, (_, i) => s.asking(CHATS, ask(i < 10 ? `stream ${i}` : 'crowd', { stream: true }))));
+    await Promise.all(streams.map((client) => client.head()));
+    const slow = await Promise.all(Array.from({ length: 10 }, (_, i) => s.asking(CHATS, ask(`slow ${i}`, { stream: i % 2 === 0 }))));
+    await s.cloud.arrived(21);
+    await s.node.stop();
+    door.open();
+    [...streams, ...slow].forEach((client) => client.close());
+    s.node = await s.startNode({ config });
+    const all = await agrees(s.node, 30, ['all']);
+    assert.equal(all.filter((row) => row.cost_micro > 0).length, 11, 'what came is paid');
+    assert.ok(all.every((row) => row.outcome === 'disconnected' || row.outcome === 'error'), JSON.stringify(all.map((row) => row.outcome)));
+    assert.ok(all.every((row) => !row.cost_micro || row.estimated));
+});
+
+aiFlow('who leaves when the model has finished pays what the provider says, and leaves a whole answer', MONEY, async (s) => {
+    const door = gate();
+    const event = (more) => `data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', model: 'm', ...more })}\n\n`;
+    const choice = (delta, reason = null) => event({ choices: [{ index: 0, delta, finish_reason: reason }] });
+    const url = await badServer(s, (socket) => {
+        socket.write(HEAD + ROLE + choice({ content: 'all of it' }) + choice({}, 'stop'));
+        door.held.then(() => socket.end(`${event({ choices: [], usage: { prompt_tokens: 11, completion_tokens: 9 } })}data: [DONE]\n\n`));
+    });
+    const config = money(s, { budgets: [{ name: 'all', limit: '1000' }] });
+    config.ai.providers.odd = { url, keys: ['sk-bad'] };
+    s.node = await s.startNode({ config });
+    const client = await s.asking(CHATS, ask('and gone', { model: 'odd/m', stream: true }));
+    await client.head();
+    for (let seen = ''; !seen.includes('"stop"');) {
+        seen += (await client.some()).toString('latin1');
+    }
+    client.close();
+    await s.node.settled();
+    door.open();
+    const [row] = await agrees(s.node, 1, ['all']);
+    assert.deepEqual([row.outcome, row.estimated, row.cost_micro], ['disconnected', 0, bill({ input: 11, output: 9 })]);
+    const again = await s.chat(ask('and gone', { model: 'odd/m' }));
+    assert.equal(s.hit(again).said, 'all of it');
+    assert.equal(Math.round(s.wall(again).saved * 1e6), bill({ input: 11, output: 9 }));
+});

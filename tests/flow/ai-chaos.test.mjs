@@ -271,3 +271,16 @@ aiFlow('500 connections at once, half of which leave whenever they like: 500 row
     const all = await agrees(s.node, 500, ['all']);
     assert.ok(all.every((row) => row.cost_micro <= row.reserved_micro));
 });
+
+aiFlow('a provider that gives more than it was asked for is paid, and each such error is counted', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { budgets: [{ name: 'small', limit: '1', per: 'day' }] }) });
+    s.cloud.next({ usage: { input: 10, output: 100 } }, { usage: { input: 10, output: 500 } });
+    assert.equal((await s.chat(CAPPED)).status, 200);
+    const second = await s.chat({ ...CAPPED, ...user('more') });
+    assert.equal(second.status, 200, second.text);
+    refusedByBudget(await s.chat({ ...CAPPED, ...user('after that') }));
+    await agrees(s.node, 3, ['small']);
+    const { spent, limit, overshoots_total: overshoots } = await budget(s.node, 'small');
+    assert.ok(spent > limit);
+    assert.equal(overshoots, 1);
+});
