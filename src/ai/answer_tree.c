@@ -190,6 +190,27 @@ struct merge {
     uint32_t at, end;
 };
 
+/* Some local servers count every call of an answer as the first, each in one piece: one with another id and a name is another
+ * call. (A new id alone is not: others make one up for each piece.) */
+static uint64_t place_of(const struct node *array, const struct json *doc, uint32_t value, uint64_t index)
+{
+    uint32_t id = json_get_typed(doc, value, VIEW("id"), JSON_STRING);
+    uint32_t function = json_get_typed(doc, value, VIEW("function"), JSON_OBJECT);
+    uint32_t name = function ? json_get_typed(doc, function, VIEW("name"), JSON_STRING) : 0;
+    struct view said = id ? json_raw(doc, id) : VIEW_NONE, known;
+    const struct node *node = array->type == NODE_ARRAY ? array->first : NULL, *other;
+
+    if (said.len <= 2 || !name || json_raw(doc, name).len <= 2 || !view_eq(array->name, VIEW("tool_calls")))
+        return index;
+    while (node && node->index != index)
+        node = node->next;
+    other = node ? tree_find(node, VIEW("id")) : NULL;
+    known = !other ? VIEW_NONE : other->raw.ptr ? other->raw : buf_view(&other->text);
+    if (known.len == 0 || view_eq(known, view_make(said.ptr + 1, said.len - 2)))
+        return index;
+    return array->last->index + 1;
+}
+
 /* The node and value of the next part of a container; NULL: an element that was appended. */
 static struct node *next_part(struct tree *tree, struct merge *m, const struct json *doc, uint32_t *ret_value)
 {
@@ -210,7 +231,7 @@ static struct node *next_part(struct tree *tree, struct merge *m, const struct j
         return NULL;
     }
     *ret_value = value;
-    return tree_element(tree, m->node, index);
+    return tree_element(tree, m->node, place_of(m->node, doc, value, index));
 }
 
 void tree_merge(struct tree *tree, struct node *node, const struct json *doc, uint32_t i, bool grow)

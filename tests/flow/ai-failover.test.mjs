@@ -374,6 +374,16 @@ for (const [what, raw] of Object.entries(QUIRKS)) {
     });
 }
 
+aiFlow('a local server\'s tool calls that all say index 0 are as many calls', DEVICE, async (s) => {
+    const call = (id, name, text) => chunk({ delta: { tool_calls: [{ index: 0, id, type: 'function', function: { name, arguments: text } }] } });
+    s.local.always({ raw: `${call('a', 'f', '{"x":1}')}${call('b', 'g', '{"y":2}')}${call('c', 'f', '')}${chunk({ delta: {}, finish_reason: 'tool_calls' })}data: [DONE]\n\n`,
+        type: 'text/event-stream' });
+    const calls = (await s.chat({ model: 'llama' })).json.choices[0].message.tool_calls;
+    assert.deepEqual(calls.map((one) => [one.id, one.function.name, one.function.arguments]), [['a', 'f', '{"x":1}'], ['b', 'g', '{"y":2}'], ['c', 'f', '']]);
+    const blocks = (await s.message({ model: 'llama' })).json.content;
+    assert.deepEqual(blocks.map((one) => [one.id, one.name, one.input]), [['a', 'f', { x: 1 }], ['b', 'g', { y: 2 }], ['c', 'f', {}]]);
+});
+
 aiFlow('a local server\'s stream with "" to its end has not finished, and is not stored', DEVICE, async (s) => {
     s.local.always({ raw: `${chunk({ delta: { content: 'Hello' }, finish_reason: '' })}data: [DONE]\n\n`, type: 'text/event-stream' });
     await s.chat({ model: 'llama', stream: true });
@@ -482,6 +492,36 @@ aiFlow('hedging is for a few: percent of the requests', hedged({ after: '20ms', 
     assert.equal(s.second.count, 0);
     assert.match((await ask(s, user('the other half'))).said, /of second/);
     doors.forEach((door) => door.open());
+});
+
+aiFlow('hedging: what the rival said before need not be asked again', hedged({ after: '20ms', percent: 100 }), async (s) => {
+    s.first.next({ error: 'server' });
+    const before = await ask(s, user('known'));
+    assert.match(before.said, /of second/);
+    const door = gate();
+    s.first.next({ wait: door.held });
+    const answer = await ask(s, user('known'));
+    assert.equal(answer.said, before.said);
+    s.hit(answer, 'memory');
+    assert.deepEqual([s.second.count, s.wall(answer).provider], [1, 'second']);
+    assert.equal(await s.first.last.gone, true);
+    door.open();
+});
+
+aiFlow('hedging: many at once, some the same, in both modes, with clients that leave', hedged({ after: '5ms', percent: 100 }, { config: { threads: 2 } }), async (s) => {
+    s.first.always(() => ({ delay: Math.floor(Math.random() * 20) }));
+    s.second.always(() => ({ delay: Math.floor(Math.random() * 20) }));
+    await Promise.all(Array.from({ length: 120 }, async (_, i) => {
+        const body = { ...CHAT, model: 'fast', ...user(`question ${i % 40}`), stream: i % 3 === 0 };
+        if (i % 10 === 9) {
+            (await s.asking('/v1/chat/completions', body)).close();
+            return;
+        }
+        const answer = await s.ask('/v1/chat/completions', body);
+        assert.equal(answer.status, 200, answer.text);
+        assert.match(answer.said, new RegExp(`of (first|second) to: question ${i % 40}$`));
+    }));
+    await s.node.settled();
 });
 
 aiFlow('hedging: one row in the ledger, with both calls', hedged({ after: '20ms', percent: 100 }, { node: false }), async (s) => {
