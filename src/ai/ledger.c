@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/heap.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -70,6 +71,7 @@ struct ledger {
     bool durable;
     struct state_rows forget;
     _Atomic bool forgetting;
+    _Atomic bool troubled;     /* and said so */
     _Atomic int64_t forget_ms; /* wall clock: next time */
     _Atomic uint64_t forgotten;
     struct workers *workers; /* one, for who reads */
@@ -118,6 +120,17 @@ static void batch_lost(struct ledger_loop *l, struct batch *batch)
     batch_end(l, batch);
 }
 
+/* Trouble is said when it begins and when it ends. */
+static void tell(struct ledger *ledger, int result)
+{
+    if (atomic_exchange(&ledger->troubled, result != 0) == (result != 0))
+        return;
+    if (result)
+        log_warn("ledger: rows are not written (%s): they wait in memory", strerror(-result));
+    else
+        log_info("ledger: rows are written again");
+}
+
 /* On the state's thread. Signalled under the lock: whoever waits for the last one frees the loop's part afterwards. */
 static void batch_done(struct state_rows *rows, int result)
 {
@@ -128,6 +141,7 @@ static void batch_done(struct state_rows *rows, int result)
     if (result == 0)
         count(l, COUNT_COMMITTED, rows->count);
     atomic_store_explicit(&l->in_trouble, result != 0, memory_order_relaxed);
+    tell(l->ledger, result);
     pthread_mutex_lock(&l->lock);
     list_push(&l->finished, &rows->link);
     l->with_state--;
@@ -429,6 +443,16 @@ static void pass_fence(struct ledger *ledger)
     pthread_mutex_destroy(&fence.lock);
 }
 
+static void tell_lost(struct ledger *ledger)
+{
+    struct ledger_stats stats;
+
+    ledger_stats(ledger, &stats);
+    if (stats.lost)
+        log_error("ledger: %llu rows were lost; they cost %lld millionths", (unsigned long long)stats.lost,
+                  (long long)stats.lost_cost);
+}
+
 void ledger_close(struct ledger *ledger)
 {
     if (!ledger)
@@ -437,6 +461,7 @@ void ledger_close(struct ledger *ledger)
         workers_free(ledger->workers);
     for (unsigned i = 0; i < ledger->loops; i++)
         finish(&ledger->per_loop[i]);
+    tell_lost(ledger);
     if (atomic_load(&ledger->forgetting))
         pass_fence(ledger);
     heap_free(ledger);

@@ -145,7 +145,8 @@ aiFlow('a price file that is replaced is in force after a reload; a broken one c
 
 aiFlow('a full disk under the ledger: requests go on, and every row is there when there is room again', { ...MONEY, skip: MONEY.skip || noTmpfs() }, async (s) => {
     const tmpfs = await s.use(mountTmpfs({ size: '4m' }));
-    s.node = await s.startNode({ config: money(s, { folder: tmpfs.path, config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }] }) });
+    const config = money(s, { folder: tmpfs.path, config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }] });
+    s.node = await s.startNode({ config });
     s.cloud.always({ usage: { input: 10, output: 5 } });
     await s.chat(ask('before'));
     await rows(s.node, 1);
@@ -162,6 +163,18 @@ aiFlow('a full disk under the ledger: requests go on, and every row is there whe
     const metrics = await s.node.metrics();
     assert.equal(metrics.get('doorstep_ai_ledger_in_trouble'), 0);
     assert.equal(metrics.get('doorstep_ai_ledger_lost_total'), 0);
+    await s.node.line(/ledger: rows are not written.*[^]*ledger: rows are written again/);
+    // What cannot be written until the end is lost, and said to be; the log has what it cost.
+    tmpfs.fill();
+    for (let i = 0; i < 100; i++) {
+        await s.chat(ask(`lost ${i} ${'x'.repeat(400)}`));
+    }
+    await s.node.stop();
+    const [, lost, cost] = await s.node.line(/ledger: (\d+) rows were lost; they cost (\d+) millionths/);
+    assert.equal(Number(cost), lost * bill({ input: 10, output: 5 }));
+    tmpfs.free();
+    s.node = await s.startNode({ config });
+    await agrees(s.node, 221 - lost, ['all']);
 });
 
 /* ---- clocks ---- */
