@@ -284,3 +284,33 @@ aiFlow('a provider that gives more than it was asked for is paid, and each such 
     assert.ok(spent > limit);
     assert.equal(overshoots, 1);
 });
+
+aiFlow('two calls at once for one request: both are in its row and in the budgets, whoever answers and whoever leaves', { ...MONEY,
+    providers: { first: { dialect: 'openai', config: { keys: ['sk-one'] } }, second: { dialect: 'openai', config: { keys: ['sk-two'] } } },
+    models: { fast: { candidates: [{ provider: 'first', model: 'm-a' }, { provider: 'second', model: 'm-b' }], hedge: { enabled: true, after: '10ms', percent: 100 } } },
+}, async (s) => {
+    s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }, { name: 'small', model: 'm-b', limit: '2' }] }) });
+    const doors = [gate(), gate()];
+    const usage = { input: 10, output: 10 };
+    [s.first, s.second].forEach((provider, i) => provider.always((request) => ({ pieces: ['12345678', '12345678'], usage,
+        ...(/late/.test(request.body) ? { wait: doors[i].held } : /both/.test(request.body) ? { delay: 5 + i * 5 } : { delay: i ? 0 : 30 }) })));
+    const asked = await Promise.all(Array.from({ length: 90 }, async (_, i) => {
+        const kind = ['both', 'slow', 'late'][i % 3];
+        const client = await s.asking(CHATS, { ...CAPPED, ...user(`${kind} ${i % 60}`), model: 'fast', stream: i % 2 === 0 });
+        if (kind === 'late' || i % 5 === 0) {
+            setTimeout(() => client.close(), 30 + (i % 20));
+            await client.rest();
+            return 0;
+        }
+        const { status } = await client.response();
+        client.close();
+        return status;
+    }));
+    doors.forEach((door) => door.open());
+    assert.deepEqual([...new Set(asked)].sort(), [0, 200]);
+    const all = await agrees(s.node, 90, ['all']);
+    assert.ok(all.some((row) => row.attempts === 2));
+    assert.ok(all.every((row) => row.cost_micro <= row.reserved_micro));
+    assert.equal((await budget(s.node, 'small')).reserved, 0);
+    assert.ok((await budget(s.node, 'small')).spent <= 2_000_000);
+});
