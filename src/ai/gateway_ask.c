@@ -73,6 +73,8 @@ int ask_reserve(struct service_call *q)
         refuse_budget(q, &refusal);
     else if (r == -ENOENT)
         ask_bar(q, 402, "budget", VIEW("this model has no price, and the node's policy asks for one"), "no_price");
+    else if (r == -E2BIG)
+        ask_refuse(q, 503, NULL, VIEW("more than 12 budgets of this node's configuration fit this request"), NULL);
     else
         ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
     return -EINVAL;
