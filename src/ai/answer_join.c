@@ -249,7 +249,7 @@ static int take_event(struct join *join, const struct sse_event *event)
 {
     int error;
 
-    if (event->comment || event->data.len == 0)
+    if (event->comment || event->data.len == 0 || join->ended)
         return 0;
     if (view_eq(view_trim(event->data), VIEW("[DONE]"))) {
         join->ended = true;

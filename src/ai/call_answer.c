@@ -52,6 +52,35 @@ static bool put_event(struct call *call, const struct sse_event *event)
     return translate_stream_event(call->translate, event, &call->out) == 0;
 }
 
+/* Would the client's SDK take this event of its dialect for an error? */
+static bool is_seen_as_error(const struct call *call, const struct sse_event *event)
+{
+    enum ai_dialect dialect = ai_endpoint_dialect(call->request.client);
+
+    if (call->request.client == AI_RESPONSES)
+        return view_eq(event->name, VIEW("error")) || view_starts_with(event->name, VIEW("response."));
+    return ai_error_is_shaped(dialect, event->data) && (dialect == AI_OPENAI || view_eq(event->name, VIEW("error")));
+}
+
+/* An error after content. One that clients would overlook, like any other end too soon, is said in their words. */
+static bool put_error_event(struct call *call, const struct sse_event *event)
+{
+    static const struct view choices = { "\"choices\"", 9 };
+    char memory[512];
+    struct text message = TEXT_ON(memory);
+
+    if (!call->translate && is_seen_as_error(call, event))
+        return put_event(call, event);
+    /* A reason to stop, which is an error by its name only, comes with a piece of the answer. */
+    if (event->data.len && memmem(event->data.ptr, event->data.len, choices.ptr, choices.len) &&
+        !put_event(call, event))
+        return false;
+    if (call->watch.error == WATCH_QUOTA || !ai_error_message(event->data, &message))
+        text_lit(&message, "the provider reported an error within its answer");
+    ai_error_event(&call->out, call->request.client, status_of(call->watch.error), text_view(&message));
+    return !call->out.failed;
+}
+
 static void note_content(struct call *call)
 {
     call->billed = true;
@@ -65,15 +94,23 @@ static void note_content(struct call *call)
 /* False: the stream is over for us. */
 static bool take_event(struct call *call, const struct sse_event *event)
 {
-    unsigned marks = watch_event(&call->watch, event);
     size_t before = call->out.len;
+    unsigned marks;
 
+    /* Clients stop reading at the end: what comes behind it is no part of the answer, in whichever form it is asked for. */
+    if (call->watch.ended)
+        return true;
+    marks = watch_event(&call->watch, event);
     call->held_events += !(marks & WATCH_KEEPALIVE);
     if (marks & WATCH_ERROR && !call->published) {
         call_failed(call, status_of(call->watch.error), call->watch.error, event->data);
         return false;
     }
-    if (marks & WATCH_BROKEN || !put_event(call, event)) {
+    if (marks & WATCH_END && !call->watch.finished && !call->watch.content) {
+        broke(call, 502, WATCH_SERVER_ERROR, VIEW_NONE, VIEW("the provider ended its stream without an answer"));
+        return false;
+    }
+    if (marks & WATCH_BROKEN || !(marks & WATCH_ERROR ? put_error_event(call, event) : put_event(call, event))) {
         broke(call, 502, WATCH_SERVER_ERROR, VIEW_NONE,
               VIEW("the provider sent something that is no event of its interface"));
         return false;
@@ -110,8 +147,12 @@ void call_take_stream(struct call *call, struct view bytes)
 
 void call_end_stream(struct call *call)
 {
-    bool cut = sse_is_cut(&call->sse) || !call->watch.ended;
+    struct sse_event last;
+    bool cut;
 
+    if (sse_finish(&call->sse, &last) > 0 && !take_event(call, &last))
+        return;
+    cut = !call->watch.ended; /* behind the end nothing counts */
     if (!cut && call->translate)
         cut = translate_stream_end(call->translate, &call->out) < 0;
     if (cut) {

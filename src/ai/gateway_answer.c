@@ -98,6 +98,8 @@ static ssize_t next_filtered(struct service_call *q, struct view *ret)
 
     for (;;) {
         got = peek(q, &q->input);
+        if (got == 0 && replay_end(&q->replay, ret)) /* an event whose last line ends in a CR: a LF could have followed */
+            return (ssize_t)ret->len;
         if (got <= 0)
             return got;
         before = q->input.len;

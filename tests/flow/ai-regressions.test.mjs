@@ -305,3 +305,41 @@ aiFlow('who waits for all of a stream that breaks goes on to the next candidate'
     assert.equal(answer.status, 200, answer.text);
     assert.match(answer.text, /of second/);
 });
+
+const piece = (said, finish = null) => `data: ${JSON.stringify({ id: 'x', object: 'chat.completion.chunk', created: 1, model: 'm', choices: [{ index: 0, delta: said, finish_reason: finish }] })}\n\n`;
+const DONE = 'data: [DONE]\n\n';
+const streams = (res, bytes) => { res.writeHead(200, { 'content-type': 'text/event-stream' }); res.end(bytes); };
+
+handled('what comes behind the end is in no form of the answer', {},
+    (req, res) => streams(res, piece({ content: 'a' }) + piece({}, 'stop') + DONE + piece({ content: 'zzz' })), async (s) => {
+        assert.doesNotMatch((await s.chat({ stream: true })).text, /zzz/);
+        assert.equal(s.hit(await s.chat()).said, 'a');
+    });
+
+for (const [what, ending] of [['an event called error', 'event: error\ndata: {"message":"boom"}\n\n'], ['no JSON', 'event: error\ndata: boom\n\n'],
+    ['a text', 'data: {"error":"boom"}\n\n'], ['a reason to stop', piece({}, 'error')]]) {
+    handled(`an error within a stream that SDKs would overlook is said again in their words (${what})`, { provider: { breaker: { failures: 1000 } } },
+        (req, res) => streams(res, piece({ content: 'a' }) + ending), async (s) => {
+            const chat = await s.chat({ stream: true });
+            assert.equal(chat.status, 200);
+            assert.equal(typeof chat.events.at(-1).json.error.message, 'string', chat.text);
+            const message = await s.message({ model: 'cloud/m', stream: true });
+            assert.equal(message.events.at(-1).event, 'error', message.text);
+            assert.equal(message.events.at(-1).json.type, 'error');
+            assert.doesNotMatch(chat.text + message.text, /\[DONE\]|message_stop/);
+        });
+}
+
+handled('a stream that ends without having said anything is a failure', { provider: { retries: 0 } }, (req, res) => streams(res, DONE), async (s) => {
+    assert.equal((await s.chat({ stream: true })).status, 502);
+});
+
+handled('lines may end in a CR alone, the last one, too', {},
+    (req, res) => streams(res, (piece({ content: 'a' }) + piece({}, 'stop') + DONE).replaceAll('\n', '\r')), async (s) => {
+        for (const stream_options of [undefined, { include_usage: true }]) {
+            const answer = await s.chat({ stream: true, stream_options });
+            assert.ok(answer.text.endsWith('data: [DONE]\r\r'), JSON.stringify(answer.text.slice(-40)));
+        }
+        assert.equal(s.hit(await s.chat()).said, 'a');
+        assert.equal(s.count, 1);
+    });
