@@ -215,6 +215,8 @@ void call_failed(struct call *call, int status, enum watch_error error, struct v
     const struct http_response *head = call->x ? exchange_head(call->x) : NULL;
     bool fault = status >= 500 && status != 529;
 
+    if (status == 403 && ai_error_is_about_request(body))
+        status = 400; /* or any client could take our credentials away, one after the other */
     call->report.error_class = class_of(status, error);
     if (status >= 500 && head && head->status == 200)
         exchange_blame(call->x); /* the breaker has not seen it */

@@ -240,6 +240,14 @@ enum watch_error ai_error_read(int status, struct view body)
     return error;
 }
 
+static bool has_any(struct view body, const struct view *said, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (body.len && memmem(body.ptr, body.len, said[i].ptr, said[i].len))
+            return true;
+    return false;
+}
+
 bool ai_error_is_too_long(struct view body)
 {
     /* Codes and types of OpenAI and llama-server; the words of vLLM, Anthropic and others, which have no code for it. */
@@ -248,10 +256,16 @@ bool ai_error_is_too_long(struct view body)
                                         { "prompt is too long", 18 },        { "exceed context limit", 20 },
                                         { "exceeds the context window", 26 } };
 
-    for (size_t i = 0; i < ARRAY_LEN(said); i++)
-        if (body.len && memmem(body.ptr, body.len, said[i].ptr, said[i].len))
-            return true;
-    return false;
+    return has_any(body, said, ARRAY_LEN(said));
+}
+
+bool ai_error_is_about_request(struct view body)
+{
+    static const struct view said[] = { { "model_not_found", 15 },     { "not have access to model", 24 },
+                                        { "content_filter", 14 },      { "content_policy", 14 },
+                                        { "requires moderation", 19 }, { "flagged_input", 13 } };
+
+    return has_any(body, said, ARRAY_LEN(said));
 }
 
 bool ai_error_is_shaped(enum ai_dialect dialect, struct view body)

@@ -27,6 +27,8 @@ enum watch_error ai_error_read_json(int status, const struct json *doc);
 bool ai_error_is_shaped(enum ai_dialect dialect, struct view body);
 /* The prompt does not fit into this model; a larger one may take it. */
 bool ai_error_is_too_long(struct view body);
+/* A 403 for what was asked, not for who asks: a model that the account has no access to, a prompt that was flagged. */
+bool ai_error_is_about_request(struct view body);
 /* Appends the provider's message, cut at a character when there is no more room; false when it has none. It may quote the prompt:
  * for the client that sent it, never for logs. */
 bool ai_error_message(struct view body, struct text *out);

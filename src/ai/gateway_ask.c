@@ -166,13 +166,11 @@ static size_t loop_room(const struct service_call *q)
 }
 
 /* What of the client's fields a provider may see: versions and betas of its dialect; the trace; where the request has been, when the provider
- * is another node. */
+ * is another node. Not its organization and project: they go with its own key, and with ours would be refused. */
 static struct view provider_fields(struct service_call *q, uint64_t span, struct arena *arena)
 {
     static const struct view anthropic[] = { { "anthropic-version", 17 }, { "anthropic-beta", 14 } };
-    static const struct view openai[] = { { "OpenAI-Beta", 11 },
-                                          { "OpenAI-Organization", 19 },
-                                          { "OpenAI-Project", 14 } };
+    static const struct view openai[] = { { "OpenAI-Beta", 11 } };
     enum ai_dialect dialect = q->candidate->provider->dialect;
     const struct view *names = dialect == AI_ANTHROPIC ? anthropic : openai;
     size_t count = dialect == AI_ANTHROPIC ? ARRAY_LEN(anthropic) : ARRAY_LEN(openai), cap = 256;

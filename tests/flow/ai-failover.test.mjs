@@ -268,6 +268,22 @@ aiFlow('no credit, said with a 400: the key is dead, and the caller not to blame
     assert.equal((await s.chat({ model: 'first/model-a' })).status, 503, 'nobody is left');
 });
 
+aiFlow('a 403 for what was asked kills no key: no client can take them away', both, async (s) => {
+    for (const error of [{ message: 'Project `p` does not have access to model `x`', type: 'invalid_request_error', code: 'model_not_found' },
+        { code: 403, message: 'x requires moderation', metadata: { reasons: ['violence'], flagged_input: '...' } }]) {
+        s.first.always({ raw: JSON.stringify({ error }), status: 403 });
+        for (let i = 0; i < 3; i++) {
+            assert.equal((await ask(s, user(`${error.message} ${i}`))).status, 400);
+        }
+        s.first.always({});
+        assert.match((await ask(s, user(`after ${error.message}`))).said, /of first/);
+    }
+    assert.equal(s.second.count, 0);
+    await ask(s, user('mine'), { 'OpenAI-Organization': 'org-theirs', 'OpenAI-Project': 'theirs', 'OpenAI-Beta': 'assistants=v2' });
+    const { headers } = s.first.last;
+    assert.deepEqual([headers['openai-organization'], headers['openai-project'], headers['openai-beta']], [undefined, undefined, 'assistants=v2']);
+});
+
 aiFlow('a provider that shows our key in an error shows it to us alone', both, async (s) => {
     const message = 'you are sk-one or sk-two';
     for (const script of [{ error: 'bad_request', message }, { error: 'unprocessable', status: 422, message }, { error: 'server', message },
