@@ -311,6 +311,24 @@ static enum go start_over(struct service_call *q)
     return next_candidate(q);
 }
 
+/* What is stored cannot be said in the form that is asked for: as if nothing were. */
+static enum go ask_anew(struct service_call *q)
+{
+    struct ledger_row *row = &q->account->row;
+
+    object_unref(q->object);
+    q->object = NULL;
+    q->object_held = false;
+    q->cursor = (struct object_cursor){ 0 };
+    q->hit = q->is_stale = q->semantic_hit = false;
+    q->cut_short = true;
+    q->saved = row->saved = 0;
+    row->input = row->cached = row->cache_write = row->output = row->reasoning = 0;
+    q->no_lookup = true;
+    q->step = ASK_CANDIDATE;
+    return GO_ON;
+}
+
 static enum go step_answer(struct service_call *q)
 {
     int r;
@@ -322,6 +340,8 @@ static enum go step_answer(struct service_call *q)
         return GO_WAIT;
     if (r == -EIO && q->reader)
         return start_over(q);
+    if (r == -EIO && q->hit)
+        return ask_anew(q);
     if (r < 0)
         ask_refuse(q, 502, NULL, VIEW("the provider's answer was cut short"), NULL);
     return GO_WAIT;

@@ -98,7 +98,8 @@ static ssize_t next_filtered(struct service_call *q, struct view *ret)
 
     for (;;) {
         got = peek(q, &q->input);
-        if (got == 0 && replay_end(&q->replay, ret)) /* an event whose last line ends in a CR: a LF could have followed */
+        if (got == 0 &&
+            replay_end(&q->replay, ret)) /* an event whose last line ends in a CR: a LF could have followed */
             return (ssize_t)ret->len;
         if (got <= 0)
             return got;
@@ -150,14 +151,11 @@ int ask_convert(struct service_call *q)
     buf_free(whole);
     if (r < 0)
         buf_free(&q->out);
-    if (r < 0 && r != -ENOMEM && q->reader)
+    if (r < 0 && r != -ENOMEM)
         return -EIO;
     q->form = ASK_TEXT;
-    if (r < 0) {
-        ask_refuse(q, r == -ENOMEM ? 503 : 502, NULL,
-                   r == -ENOMEM ? VIEW("out of memory") : VIEW("the provider's answer was cut short or is not sound"),
-                   NULL);
-    }
+    if (r < 0)
+        ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
     return 0;
 }
 

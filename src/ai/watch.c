@@ -247,6 +247,7 @@ static unsigned take_messages_event(struct watch *watch, const struct sse_event 
         return WATCH_KEEPALIVE;
     if (json_is(doc, type, VIEW("message_start"))) {
         inner = object_in(doc, 0, VIEW("message"));
+        watch->begun = inner != 0;
         if (inner)
             ai_usage_read(doc, object_in(doc, inner, VIEW("usage")), &watch->usage);
     } else if (json_is(doc, type, VIEW("content_block_start"))) {
@@ -271,6 +272,7 @@ static unsigned take_messages_plain(struct watch *watch)
 
     if (!content || !has_text(doc, 0, VIEW("type"), VIEW("message")))
         return broken(watch);
+    watch->begun = true;
     for (uint32_t i = json_first(doc, content); i < json_end(doc, content); i = json_after(doc, i)) {
         if (has_text(doc, i, VIEW("type"), VIEW("tool_use")) && !object_in(doc, i, VIEW("input")))
             watch->bad_tool = true;
@@ -416,6 +418,9 @@ unsigned watch_plain(struct watch *watch, struct view body)
 
 bool watch_is_sound(const struct watch *watch)
 {
+    /* Only messages begin with an event of their own; without it the rest is no message. */
+    if (watch->endpoint == AI_MESSAGES && !watch->begun)
+        return false;
     return watch->ended && watch->finished && watch->error == WATCH_NO_ERROR && !watch->bad_tool && !watch->broken;
 }
 

@@ -33,6 +33,7 @@ struct watch {
     struct ai_usage usage;
     uint64_t output_bytes; /* of generated text, for an estimate when no usage came */
     uint32_t events;
+    bool begun;                    /* messages: there was a message_start */
     bool content, ended, finished; /* finished: a finish_reason / stop_reason was said, by every choice */
     bool bad_tool;                 /* a tool call whose arguments are no JSON object */
     bool broken;                   /* data that is no JSON, or not what the endpoint answers */

@@ -343,3 +343,25 @@ handled('lines may end in a CR alone, the last one, too', {},
         assert.equal(s.hit(await s.chat()).said, 'a');
         assert.equal(s.count, 1);
     });
+
+const told = (type, more = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`;
+
+aiFlow('a stream of messages without its beginning is passed on, and never kept', { needs: 'node' }, async (s) => {
+    s.claude.always({ type: 'text/event-stream', raw: told('content_block_start', { index: 0, content_block: { type: 'text', text: 'a' } })
+        + told('content_block_stop', { index: 0 }) + told('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 1 } }) + told('message_stop') });
+    await s.message({ stream: true });
+    s.claude.always({});
+    assert.equal((await s.message()).said, 'answer 2 of claude to: What is the capital of France?');
+});
+
+aiFlow('what is stored and cannot be said in the other form is asked for again', { needs: 'node' }, async (s) => {
+    const blocks = Array.from({ length: 300 }, (_, index) => told('content_block_start', { index, content_block: { type: 'text', text: 'a' } }) + told('content_block_stop', { index }));
+    s.claude.next({ type: 'text/event-stream', raw: told('message_start', { message: { id: 'm', type: 'message', role: 'assistant', model: 'c', content: [], usage: { input_tokens: 1 } } })
+        + blocks.join('') + told('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 1 } }) + told('message_stop') });
+    await s.message({ stream: true });
+    s.hit(await s.message({ stream: true })); // more blocks than we put together
+    const plain = s.miss(await s.message());
+    assert.equal(plain.said, 'answer 2 of claude to: What is the capital of France?');
+    assert.equal(s.hit(await s.message()).said, plain.said);
+    assert.equal(s.hit(await s.message({ stream: true })).said, plain.said);
+});
