@@ -44,6 +44,8 @@ void account_unref(struct account *account)
 {
     if (!account || --account->refs)
         return;
+    if (account->row.outcome == LEDGER_OK && account->broken.len && view_eq(account->broken, account->row.provider))
+        account->row.outcome = LEDGER_ERROR; /* the client has an error event at the end */
     if (account->limit_count)
         rate_correct(account->money->rates, clock_mono_us(), account->limits, account->limit_count, account->taken,
                      account->row.tokens);
@@ -139,6 +141,8 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
         row->first_token_us = (int64_t)report->first_us;
     if (report->error_class)
         row->error_class = view_str(report->error_class);
+    if (report->error_class && report->status == 200 && !report->sound)
+        account->broken = account_text(account, candidate->provider->name);
     return cost;
 }
 

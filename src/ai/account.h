@@ -31,6 +31,7 @@ struct account {
     struct rate_subject limits[ACCOUNT_LIMITS_MAX];
     unsigned limit_count;
     uint64_t taken;     /* tokens, from each of them */
+    struct view broken; /* the provider whose answer broke after its first content; empty: none */
     struct arena arena; /* the row's texts */
     char memory[512];
 };

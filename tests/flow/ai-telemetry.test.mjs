@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { aiFlow, gate } from './harness/ai.mjs';
@@ -299,6 +300,73 @@ aiFlow('no collector: requests are served, spans are dropped and counted; a node
     collector.status = 200;
     await s.node.stop();
     assert.ok(collector.spans.length > 0, 'the rest came at the end');
+});
+
+aiFlow('spans of what breaks: cut streams, clients that leave, refusals, rivals', OPTIONS, async (s) => {
+    const collector = await startCollector(s);
+    const ended = (outcome) => until(() => collector.spans.find((span) => span.kind === 2 && span.is['doorstep.outcome'] === outcome), outcome);
+    await start(s, tracing(collector));
+    s.cloud.next({ cut: 2 });
+    await s.chat({ ...FAST, stream: true, seed: 1 });
+    const cut = await ended('error');
+    assert.equal(cut.is['error.type'], 'stream_cut');
+    const [call] = collector.children(cut).filter((span) => span.kind === 3);
+    assert.ok(call.is['error.type'], 'a stream that broke says so');
+    assert.equal(call.status.code, 2);
+    assert.equal(call.is['doorstep.usage_estimated'], true);
+    assert.deepEqual(call.events.map((event) => event.name), ['gen_ai.first_token']);
+    const door = gate();
+    s.cloud.next({ between: door.at(1) });
+    const before = s.cloud.count;
+    const client = await s.asking('/v1/chat/completions', { ...FAST, stream: true, seed: 2, messages: [{ role: 'user', content: 'leaves' }] });
+    await s.cloud.arrived(before + 1);
+    client.close();
+    assert.equal(await s.cloud.last.gone, true);
+    door.open();
+    await ended('disconnected');
+    await s.chat({ model: 'nobody-has-it' });
+    const refused = await ended('refused');
+    assert.ok(refused.is['error.type']);
+    assert.ok(collector.children(refused).every((span) => span.kind !== 3), 'nobody was asked');
+});
+
+aiFlow('a hedged request has both calls in its trace', { ...OPTIONS }, async (s) => {
+    const collector = await startCollector(s);
+    await start(s, tracing(collector));
+    await s.node.stop();
+    const models = { fast: { ...MODELS.fast, hedge: { enabled: true, after: '1ms', percent: 100 } } };
+    s.node = await s.startNode({ config: { ...s.given, ai: { ...s.given.ai, models } } });
+    const door = gate();
+    s.cloud.always({ wait: door.held });
+    assert.equal(s.wall(await s.chat({ ...FAST, stream: true })).provider, 'claude');
+    door.open();
+    const root = await until(() => collector.named('POST /v1/chat/completions'), 'the trace');
+    const calls = collector.children(root).filter((span) => span.kind === 3);
+    assert.deepEqual(calls.map((span) => span.is['gen_ai.provider.name']).sort(), ['claude', 'cloud']);
+    assert.notEqual(s.cloud.last.headers.traceparent, s.claude.last.headers.traceparent);
+});
+
+aiFlow('a collector that takes everything and answers nothing, one that is not there, and one that talks nonsense: no request waits', OPTIONS, async (s) => {
+    const sockets = [];
+    const silent = net.createServer((socket) => { sockets.push(socket); socket.on('error', () => {}); socket.resume(); });
+    const nonsense = net.createServer((socket) => { sockets.push(socket); socket.on('error', () => {}); socket.end('no HTTP\r\n\r\n'); });
+    for (const server of [silent, nonsense]) {
+        await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+    }
+    s.after(() => { sockets.forEach((socket) => socket.destroy()); silent.close(); nonsense.close(); });
+    for (const url of [`http://127.0.0.1:${silent.address().port}`, 'http://127.0.0.1:1', `http://127.0.0.1:${nonsense.address().port}`]) {
+        await start(s, tracing({ url }, { queue: '64K' }));
+        let dropped = 0;
+        for (let i = 0; dropped === 0; i++) {
+            assert.ok(i < 1000, 'the queue has no bound');
+            assert.equal((await s.chat({ ...FAST, seed: i % 5 })).status, 200);
+            const found = await samples(s);
+            dropped = found.doorstep_trace_dropped_total + found.doorstep_trace_failed_total;
+            assert.ok(found.doorstep_trace_queued_bytes <= 65536);
+            assert.equal(found.doorstep_trace_exported_total, 0);
+        }
+        await s.node.stop();
+    }
 });
 
 aiFlow('nothing that was said is in a span', OPTIONS, async (s) => {
