@@ -182,7 +182,7 @@ aiFlow('doorstep top: hits by level, providers up and down, budgets left; the sa
     const { ai } = JSON.parse(await show('--json'));
     assert.deepEqual([ai.semantic.canonical.hits, ai.semantic.canonical.ratio, ai.tiers.semantic.ratio, ai.tiers.memory.hits], [1, 0.25, 0.25, 1]);
     assert.deepEqual(ai.providers.map(({ name, down, dead }) => [name, down, dead]), [['cloud', false, 0], ['claude', false, 1]]);
-    assert.deepEqual(ai.budgets.map(({ name, spent, limit }) => [name, spent, limit]), [['small', 20_000, 80_000], ['tokens', 15, 1_000_000]]);
+    assert.deepEqual(ai.budgets.map(({ name, spent, limit }) => [name, spent, limit]).sort(), [['small', 20_000, 80_000], ['tokens', 15, 1_000_000]]);
 });
 
 /* ---- spans ---- */
