@@ -40,6 +40,19 @@ static void end_spans(struct account *account)
                          (row->status == 200 || (telemetry && telemetry_knows(telemetry, row->provider, row->model))));
 }
 
+/* Budgets of a model begin with the ledger's sums after a restart: each model's calls are its own. */
+static void name_other(struct account *account)
+{
+    for (unsigned i = 0; i < ACCOUNT_MODELS_MAX && account->models[i].model.len; i++) {
+        if (view_eq(account->models[i].model, account->row.model))
+            continue;
+        account->row.other_model = account->models[i].model;
+        account->row.other_cost = account->models[i].cost;
+        account->row.other_tokens = account->models[i].tokens;
+        return;
+    }
+}
+
 void account_unref(struct account *account)
 {
     if (!account || --account->refs)
@@ -49,6 +62,7 @@ void account_unref(struct account *account)
     if (account->limit_count)
         rate_correct(account->money->rates, clock_mono_us(), account->limits, account->limit_count, account->taken,
                      account->row.tokens);
+    name_other(account);
     if (account->money->ledger)
         ledger_write(account->money->ledger, account->loop, &account->row);
     if (account->money->telemetry)
@@ -110,6 +124,24 @@ static uint64_t tokens_of(const struct ai_usage *usage)
     return usage->input + usage->output;
 }
 
+static void charge(struct account *account, struct view model, int64_t cost, uint64_t tokens)
+{
+    unsigned i = 0;
+
+    account->row.cost += cost;
+    account->row.tokens += tokens;
+    if (!cost && !tokens)
+        return;
+    while (i < ACCOUNT_MODELS_MAX && account->models[i].model.len && !view_eq(account->models[i].model, model))
+        i++;
+    if (i == ACCOUNT_MODELS_MAX)
+        return; /* counts for the row's model */
+    if (!account->models[i].model.len)
+        account->models[i].model = account_text(account, model);
+    account->models[i].cost += cost;
+    account->models[i].tokens += tokens;
+}
+
 int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
                        struct reservation *reservation, const struct ai_call_report *report)
 {
@@ -126,9 +158,8 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
         account->more.call_us = report->duration_us;
     }
     row->attempts += report->attempts;
-    row->cost += cost;
+    charge(account, model, cost, tokens);
     row->saved += worth - cost;
-    row->tokens += tokens;
     if (report->billed) {
         row->input += report->usage.input;
         row->cached += report->usage.cached;
@@ -154,8 +185,7 @@ void account_settle_aside(struct account *account, const struct ai_candidate *ca
 
     if (account->money->budgets)
         budget_settle(account->money->budgets, reservation, cost, tokens);
-    account->row.cost += cost;
-    account->row.tokens += tokens;
+    charge(account, model, cost, tokens);
 }
 
 int64_t account_worth(const struct account *account, struct view provider, struct view model,

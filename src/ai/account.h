@@ -19,6 +19,7 @@ struct ai_money {
 };
 
 #define ACCOUNT_LIMITS_MAX 3u
+#define ACCOUNT_MODELS_MAX 3u
 
 struct account {
     unsigned refs;
@@ -26,8 +27,14 @@ struct account {
     struct loop *loop;
     struct ledger_row row;
     struct telemetry_more more;
+    struct {
+        struct view model;
+        uint64_t tokens;
+        int64_t cost;
+    } models[ACCOUNT_MODELS_MAX]; /* whose calls cost something */
     struct ai_spans *spans; /* NULL: not recorded */
-    unsigned calls;         /* settled, of those that were made */
+    unsigned open;          /* calls that are not settled yet */
+    unsigned calls;         /* those that are */
     struct rate_subject limits[ACCOUNT_LIMITS_MAX];
     unsigned limit_count;
     uint64_t taken;     /* tokens, from each of them */

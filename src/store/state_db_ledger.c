@@ -134,14 +134,11 @@ static int insert_row(struct state_db *db, const struct ledger_row *row)
     return state_db_errno(rc);
 }
 
-/* Writes what was gathered, and forgets it. */
-static int write_sum(struct state_db *db, struct ledger_sum *sum)
+static int put_sum(struct state_db *db, const struct ledger_sum *sum)
 {
     sqlite3_stmt *add = db->ledger.add;
     int rc;
 
-    if (sum->requests == 0)
-        return 0;
     sqlite3_bind_int(add, 1, sum->day);
     bind_text(add, 2, sum->tenant);
     bind_text(add, 3, sum->key);
@@ -155,8 +152,16 @@ static int write_sum(struct state_db *db, struct ledger_sum *sum)
     sqlite3_bind_int64(add, 11, sum->saved);
     rc = sqlite3_step(add);
     sqlite3_reset(add);
-    sum->requests = 0;
     return state_db_errno(rc);
+}
+
+/* Writes what was gathered, and forgets it. */
+static int write_sum(struct state_db *db, struct ledger_sum *sum)
+{
+    int r = sum->requests ? put_sum(db, sum) : 0;
+
+    sum->requests = 0;
+    return r;
 }
 
 static uint32_t hash_view(uint32_t hash, struct view v)
@@ -182,9 +187,16 @@ static int add_row(struct state_db *db, struct ledger_sum sums[SUMS], const stru
     sum->hits += row->outcome == LEDGER_HIT || row->outcome == LEDGER_COLLAPSED;
     sum->input += row->input;
     sum->output += row->output;
-    sum->tokens += row->tokens;
-    sum->cost += row->cost;
+    sum->tokens += row->tokens - MIN(row->other_tokens, row->tokens);
+    sum->cost += row->cost - row->other_cost;
     sum->saved += row->saved;
+    if (r == 0 && row->other_model.len)
+        r = put_sum(db, &(struct ledger_sum){ .day = day,
+                                              .tenant = row->tenant,
+                                              .key = row->key,
+                                              .model = row->other_model,
+                                              .tokens = row->other_tokens,
+                                              .cost = row->other_cost });
     return r;
 }
 

@@ -3,7 +3,7 @@
 
 #include <assert.h>
 
-#define NUMBERS 11
+#define NUMBERS 13
 
 struct image {
     int64_t time_ms;
@@ -19,9 +19,9 @@ static_assert(sizeof(struct image) + LEDGER_TEXTS * LEDGER_TEXT_MAX <= LEDGER_RO
 /* The texts in the order of the image. */
 static void list_texts(const struct ledger_row *row, struct view ret[LEDGER_TEXTS])
 {
-    const struct view texts[LEDGER_TEXTS] = { row->request_id, row->tenant,       row->key,
-                                              row->route,      row->client_model, row->provider,
-                                              row->model,      row->region,       row->error_class };
+    const struct view texts[LEDGER_TEXTS] = { row->request_id,   row->tenant,     row->key,   row->route,
+                                              row->client_model, row->provider,   row->model, row->region,
+                                              row->error_class,  row->other_model };
 
     memcpy(ret, texts, sizeof(texts));
 }
@@ -32,7 +32,7 @@ bool state_ledger_put(struct text *batch, const struct ledger_row *row)
         .time_ms = row->time_ms,
         .numbers = { row->input, row->cached, row->cache_write, row->output, row->reasoning, row->tokens,
                      (uint64_t)row->reserved, (uint64_t)row->cost, (uint64_t)row->saved, (uint64_t)row->first_token_us,
-                     (uint64_t)row->duration_us },
+                     (uint64_t)row->duration_us, row->other_tokens, (uint64_t)row->other_cost },
         .attempts = row->attempts,
         .status = row->status,
         .similarity = row->similarity,
@@ -82,6 +82,7 @@ bool state_ledger_take(struct view *batch, struct ledger_row *ret)
         .model = texts[6],
         .region = texts[7],
         .error_class = texts[8],
+        .other_model = texts[9],
         .input = image.numbers[0],
         .cached = image.numbers[1],
         .cache_write = image.numbers[2],
@@ -93,6 +94,8 @@ bool state_ledger_take(struct view *batch, struct ledger_row *ret)
         .saved = (int64_t)image.numbers[8],
         .first_token_us = (int64_t)image.numbers[9],
         .duration_us = (int64_t)image.numbers[10],
+        .other_tokens = image.numbers[11],
+        .other_cost = (int64_t)image.numbers[12],
         .attempts = image.attempts,
         .status = image.status,
         .similarity = image.similarity,

@@ -35,9 +35,12 @@ struct ledger_row {
     struct view client_model; /* as asked for: often an alias */
     struct view provider, model, region;
     struct view error_class;
+    struct view other_model; /* of a further call for this request; empty: none. Known to the sums alone, which count its part as its own */
     uint64_t input, cached, cache_write, output, reasoning; /* usage, also of a hit (then of the stored answer) */
     uint64_t tokens;                                        /* what was charged to token budgets: 0 for a hit */
     int64_t reserved, cost, saved;
+    uint64_t other_tokens; /* of tokens and cost: what the other model came to */
+    int64_t other_cost;
     int64_t first_token_us, duration_us; /* first_token_us < 0: none came */
     uint32_t attempts;                   /* provider calls */
     uint16_t status;                     /* of the answer to the client; 0: none was sent */
@@ -48,7 +51,7 @@ struct ledger_row {
     bool estimated;                      /* usage was not said by the provider */
 };
 
-#define LEDGER_TEXTS 9
+#define LEDGER_TEXTS 10
 #define LEDGER_TEXT_MAX 255u
 /* A row in a batch never takes more. */
 #define LEDGER_ROW_MAX 4096u

@@ -289,7 +289,8 @@ aiFlow('two calls at once for one request: both are in its row and in the budget
     providers: { first: { dialect: 'openai', config: { keys: ['sk-one'] } }, second: { dialect: 'openai', config: { keys: ['sk-two'] } } },
     models: { fast: { candidates: [{ provider: 'first', model: 'm-a' }, { provider: 'second', model: 'm-b' }], hedge: { enabled: true, after: '10ms', percent: 100 } } },
 }, async (s) => {
-    s.node = await s.startNode({ config: money(s, { config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }, { name: 'small', model: 'm-b', limit: '2' }] }) });
+    const config = money(s, { config: { threads: 2 }, budgets: [{ name: 'all', limit: '1000' }, { name: 'small', model: 'm-b', limit: '2' }] });
+    s.node = await s.startNode({ config });
     const doors = [gate(), gate()];
     const usage = { input: 10, output: 10 };
     [s.first, s.second].forEach((provider, i) => provider.always((request) => ({ pieces: ['12345678', '12345678'], usage,
@@ -312,5 +313,10 @@ aiFlow('two calls at once for one request: both are in its row and in the budget
     assert.ok(all.some((row) => row.attempts === 2));
     assert.ok(all.every((row) => row.cost_micro <= row.reserved_micro));
     assert.equal((await budget(s.node, 'small')).reserved, 0);
-    assert.ok((await budget(s.node, 'small')).spent <= 2_000_000);
+    const { spent } = await budget(s.node, 'small');
+    assert.ok(spent > 0 && spent <= 2_000_000);
+    await s.node.stop();
+    s.node = await s.startNode({ config });
+    assert.equal((await budget(s.node, 'small')).spent, spent, 'each model has its own, after a restart, too');
+    assert.equal((await budget(s.node, 'all')).spent, all.reduce((total, row) => total + row.cost_micro, 0));
 });
