@@ -110,126 +110,24 @@ static void reset_attempt(struct call *call)
     call->mode = CALL_WAITING;
 }
 
-/* What it teaches about the credential. True: another one may do better. */
-static bool blame_credential(struct call *call, int status, enum watch_error error)
-{
-    unsigned index = (unsigned)call->credential;
-    uint64_t now = loop_now_ms(call->task.loop);
-
-    bool refused = error == WATCH_QUOTA || status == 401 || status == 402 || status == 403;
-
-    /* What a path of its own asks for may be more than the key is for: that says nothing about prompts. */
-    if (refused && call->request.raw)
-        return false;
-    if (refused)
-        ai_credential_kill(call->provider, index);
-    else if (status == 429)
-        ai_credential_rest(call->provider, index, now, call->retry_after_s);
-    else
-        return false;
-    call->tried |= index < 32 ? 1u << index : 1u; /* a provider without any: it was asked once */
-    return ai_credential_is_left(call->provider, call->tried, now);
-}
-
-static const char *class_of(int status, enum watch_error error)
-{
-    if (error == WATCH_QUOTA)
-        return "quota";
-    switch (status) {
-    case 401:
-    case 402:
-    case 403: return "credential";
-    case 429: return "rate_limit";
-    case 529: return "overloaded";
-    default: return status >= 500 ? "server_error" : "bad_request";
-    }
-}
-
-/* It is the request that is wrong: nobody else will like it better, and nobody is to blame. */
-static bool is_of_request(int status)
-{
-    switch (status) {
-    case 401:
-    case 402:
-    case 403:
-    case 407:
-    case 408:
-    case 425:
-    case 429: return false;
-    default: return status >= 400 && status < 500;
-    }
-}
-
-/* What the client is told. Our credentials are our business: their refusal is a bad gateway, not the client's fault. */
-static int status_for_client(int status)
-{
-    if (is_of_request(status))
-        return status;
-    switch (status) {
-    case 429: return status;
-    case 529:
-    case 503: return 503;
-    case 504: return 504;
-    default: return 502;
-    }
-}
-
-/* Nobody is to see our credentials, whatever a provider says about them. */
-void call_hide_keys(struct call *call, size_t from)
-{
-    const struct ai_provider *provider = call->provider;
-
-    for (unsigned i = 0; i < provider->credential_count; i++) {
-        struct view key = provider->credentials[i].value;
-        char *at = call->out.ptr + from, *end = call->out.ptr + call->out.len;
-
-        while (key.len && at < end && (at = memmem(at, (size_t)(end - at), key.ptr, key.len)) != NULL) {
-            memset(at, '*', key.len);
-            at += key.len;
-        }
-    }
-}
-
-/* What is passed through unread is so between two of one dialect. */
-static enum ai_dialect client_dialect(const struct call *call)
-{
-    return call->request.raw ? call->provider->dialect : ai_endpoint_dialect(call->request.client);
-}
-
-/* The body of an error is the provider's own where the client can read it and it cannot speak of our keys. */
-static void put_error(struct call *call, int status, struct view body)
-{
-    enum ai_dialect client = client_dialect(call), provider = call->provider->dialect;
-
-    call->out.len = 0;
-    call->out.failed = false;
-    if (is_of_request(status) && client == provider && ai_error_is_shaped(client, body))
-        buf_put(&call->out, body);
-    else if (translate_error(provider, client, status, body, &call->out) < 0)
-        call->out.len = 0;
-    call_hide_keys(call, 0);
-}
-
 void call_failed(struct call *call, int status, enum watch_error error, struct view body)
 {
     const struct http_response *head = call->x ? exchange_head(call->x) : NULL;
-    bool fault = status >= 500 && status != 529;
+    bool fault = status >= 500 && status != 529, refusal = call_is_refusal(call, status, body);
 
-    if (status == 403 && ai_error_is_about_request(body))
-        status = 400; /* or any client could take our credentials away, one after the other */
-    call->report.error_class = class_of(status, error);
+    call->report.error_class = call_error_class(status, error);
     if (status >= 500 && head && head->status == 200)
         exchange_blame(call->x); /* the breaker has not seen it */
-    if (blame_credential(call, status, error) || (fault && take_repeat(call))) {
+    if ((!refusal && call_blame_credential(call, status, error)) || (fault && take_repeat(call))) {
         call->repeats += fault;
         begin_attempt(call);
         return;
     }
     if (error == WATCH_QUOTA)
         status = 402; /* some say it with a 400 or a 429, which are for who asks */
-    call->too_long = is_of_request(status) && ai_error_is_too_long(body);
-    put_error(call, status, body);
-    call_publish(call, status_for_client(status), VIEW("application/json"));
+    call->too_long = call_is_of_request(status) && ai_error_is_too_long(body);
+    call_put_error(call, refusal ? 400 : status, body);
+    call_publish(call, refusal ? status : call_status_for_client(status), VIEW("application/json"));
     if (call->mode != CALL_OVER)
         call_over(call, false);
 }
@@ -247,7 +145,7 @@ static void begin_attempt(struct call *call)
     if (call->credential < 0) {
         call->retry_after_s = (wait + 999) / 1000;
         call->report.error_class = call->credential == -EAGAIN ? "rate_limit" : "credential";
-        translate_error(call->provider->dialect, client_dialect(call), call->credential == -EAGAIN ? 429 : 502,
+        translate_error(call->provider->dialect, call_client_dialect(call), call->credential == -EAGAIN ? 429 : 502,
                         VIEW_NONE, &call->out);
         call_publish(call, call->credential == -EAGAIN ? 429 : 502, VIEW("application/json"));
         if (call->mode != CALL_OVER)

@@ -1,5 +1,5 @@
 /* A call as its own files see it: call.c (life, attempts, what the fill sees), call_answer.c (what the provider's bytes become),
- * call_message.c (heads, both ways). */
+ * call_message.c (heads, both ways), call_blame.c (whose fault it was). */
 #pragma once
 
 #include "ai/call.h"
@@ -82,12 +82,25 @@ void call_end_stream(struct call *call);
 void call_end_plain(struct call *call);
 void call_end_error(struct call *call, int status);
 
+/* call_blame.c */
+/* The request was refused for what it asks. */
+bool call_is_refusal(const struct call *call, int status, struct view body);
+/* What a failure teaches about the credential. True: another one may do better. */
+bool call_blame_credential(struct call *call, int status, enum watch_error error);
+const char *call_error_class(int status, enum watch_error error); /* static */
+/* It is the request that is wrong: nobody else will like it better, and nobody is to blame. */
+bool call_is_of_request(int status);
+int call_status_for_client(int status);
+enum ai_dialect call_client_dialect(const struct call *call);
+/* Takes our credentials out of `out`, from `from` on. */
+void call_hide_keys(struct call *call, size_t from);
+/* Puts the body that the client gets into `out`. */
+void call_put_error(struct call *call, int status, struct view body);
+
 /* call.c */
 /* The attempt failed with what a provider's status or an error inside of a 200 says: another attempt, or the answer to the fill. `body`:
  * the provider's error body, empty when there is none. */
 void call_failed(struct call *call, int status, enum watch_error error, struct view body);
-/* Of `out`, from `from` on. */
-void call_hide_keys(struct call *call, size_t from);
 /* The head is there and may be seen. */
 void call_publish(struct call *call, int status, struct view content_type);
 /* No more bytes: `sound` says whether they may be kept. */

@@ -273,7 +273,7 @@ aiFlow('a 403 for what was asked kills no key: no client can take them away', bo
         { code: 403, message: 'x requires moderation', metadata: { reasons: ['violence'], flagged_input: '...' } }]) {
         s.first.always({ raw: JSON.stringify({ error }), status: 403 });
         for (let i = 0; i < 3; i++) {
-            assert.equal((await ask(s, user(`${error.message} ${i}`))).status, 400);
+            assert.equal((await ask(s, user(`${error.message} ${i}`))).status, 403);
         }
         s.first.always({});
         assert.match((await ask(s, user(`after ${error.message}`))).said, /of first/);

@@ -260,6 +260,30 @@ aiFlow('what the edge has stored costs nothing and keeps its age; what must not 
     assert.equal(s.cloud.count, 2);
 });
 
+aiFlow('what the edge refuses by its rules takes nothing from who asked it', { ...two(), node: false }, async (s) => {
+    const prices = path.join(os.tmpdir(), `doorstep-edge-${process.pid}.json`);
+    s.after(() => fs.rmSync(prices, { force: true }));
+    fs.writeFileSync(prices, JSON.stringify({ currency: 'USD', prices: [{ model: 'dear', input: 1000, output: 2000 }] }));
+    s.parent = await s.startNode({ config: aiConfig(s.providers, { providers: { cloud: PROVIDERS.cloud },
+        ai: { prices, budgets: [{ name: 'small', limit: '0.000001', per: 'day' }] }, route: { private: { do: 'refuse' } },
+        models: { fast: { candidates: [{ provider: 'cloud', model: 'large' }] }, dear: { candidates: [{ provider: 'cloud', model: 'dear' }] } },
+        config: { node: { name: 'parent' } } }) });
+    const config = s.config({ config: { node: { name: 'child' } } });
+    config.ai.providers = { local: config.ai.providers.local,
+        edge: { url: `http://127.0.0.1:${s.parent.port}/v1`, rung: 'edge', keys: ['one', 'two'] } };
+    config.ai.models = { fast: { candidates: [{ provider: 'edge', model: 'fast' }] },
+        dear: { candidates: [{ provider: 'edge', model: 'dear' }, { provider: 'local', model: 'small' }] } };
+    s.node = await s.startNode({ config });
+    for (let i = 0; i < 3; i++) {
+        const refusal = await ask(s, user(`jane${i}@example.com`));
+        assert.deepEqual([refusal.status, refusal.json.error.code], [403, 'private'], refusal.text);
+    }
+    assert.equal(await whose(s, user('hello')), 'edge');
+    assert.equal(s.wall(await s.chat({ model: 'dear' })).provider, 'local', 'its budget is used up');
+    const { providers } = JSON.parse((await s.node.admin('/top')).body.toString()).ai;
+    assert.equal(JSON.stringify(providers).match(/"dead":[1-9]/), null, JSON.stringify(providers));
+});
+
 aiFlow('two nodes that are each other\'s edge do not ask in circles', { ...two(), node: false }, async (s) => {
     const ports = [await freePort(), await freePort()];
     const make = (name, other) => {
