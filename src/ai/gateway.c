@@ -90,6 +90,7 @@ static enum go nobody(struct service_call *q)
         ask_use_object(q);
         return GO_ON;
     }
+    q->dead_end = q->dead_end && !q->later && !q->tried;
     if (q->cc.flags & CC_ONLY_IF_CACHED)
         ask_refuse(q, 504, NULL, VIEW("the answer is not stored, and only-if-cached asks for no other"), "not_cached");
     else if (q->cut_short)
@@ -102,6 +103,10 @@ static enum go nobody(struct service_call *q)
                        "candidates can do what is asked")
                 : VIEW("no provider of this dialect is configured"),
             "model_not_found");
+    else if (q->dead_end)
+        ask_refuse(q, 502, NULL,
+                   VIEW("the provider accepts none of this node's credentials; who runs the node has to mend that"),
+                   "credential");
     else if (q->timed_out)
         ask_refuse(q, 504, NULL, VIEW("no provider answered in time"), NULL);
     else

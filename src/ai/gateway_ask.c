@@ -84,6 +84,7 @@ int ask_reserve(struct service_call *q)
 
 static void flight_free(struct flight *flight)
 {
+    flight->account->open--;
     account_unref(flight->account);
     flight->keep->release(flight->keep);
     buf_free(&flight->request.body);
@@ -315,6 +316,7 @@ static int flight_new(struct service_call *q, struct flight **ret)
     flight->candidate = q->candidate;
     flight->account = q->account;
     account_ref(flight->account);
+    flight->account->open++;
     flight->keep = q->config->keep;
     flight->keep->retain(flight->keep);
     r = prepare(q, flight);

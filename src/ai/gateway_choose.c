@@ -260,10 +260,16 @@ bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
     uint64_t wait = 0;
 
     if (candidate->concurrency &&
-        atomic_load_explicit(&candidate->in_flight, memory_order_relaxed) >= candidate->concurrency)
+        atomic_load_explicit(&candidate->in_flight, memory_order_relaxed) >= candidate->concurrency) {
+        q->later = true;
         return false;
+    }
     if (ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait))
         return true;
+    if (wait || upstream_is_down(candidate->provider->upstream))
+        q->later = true;
+    else
+        q->dead_end = true;
     if (wait)
         q->wait_ms = q->wait_ms ? MIN(q->wait_ms, wait) : wait;
     return false;

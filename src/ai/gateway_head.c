@@ -64,10 +64,33 @@ static void put_cache_status(struct service_call *q, struct text *t)
     text_lit(t, "\r\n");
 }
 
+/* What was asked for this request, with the call that is still under way: its whole answer says what it used, a stream will at its end, and
+ * then the ledger has it. What a node at the edge charges is not known before its call is settled. */
+static void put_calls(struct service_call *q, struct text *t)
+{
+    const struct account *account = q->account;
+    unsigned attempts = account->row.attempts;
+    int64_t cost = account->row.cost;
+    bool known = account->open == 0;
+    struct ai_usage usage;
+
+    if (!known && !q->hit && !q->collapsed && q->reader) {
+        attempts += MAX(fill_timing(q->reader)->attempts, 1u) + account->open - 1;
+        if (q->object && q->candidate->provider->rung != AI_EDGE && ask_stored_usage(q->object, &usage)) {
+            cost += account_worth(account, q->candidate->provider->name, q->model, &usage);
+            known = account->open == 1;
+        }
+    }
+    text_lit(t, "; attempts=");
+    text_u64(t, attempts);
+    if (known || q->hit || q->collapsed) {
+        text_lit(t, "; cost=");
+        put_micro(t, cost);
+    }
+}
+
 static void put_source(struct service_call *q, struct text *t)
 {
-    const struct ledger_row *row = &q->account->row;
-
     text_lit(t, "Doorstep-AI: provider=");
     text_put(t, q->candidate->provider->name);
     if (q->model.len)
@@ -81,13 +104,7 @@ static void put_source(struct service_call *q, struct text *t)
         text_lit(t, "; region=");
         text_put(t, q->candidate->provider->region);
     }
-    text_lit(t, "; attempts=");
-    text_u64(t, q->hit || q->collapsed ? 0 : MAX(row->attempts, 1u));
-    /* What a stream costs is known at its end: the ledger has it. */
-    if (q->hit || q->collapsed || row->cost) {
-        text_lit(t, "; cost=");
-        put_micro(t, row->cost);
-    }
+    put_calls(q, t);
     if (q->hit) {
         text_lit(t, "; saved=");
         put_micro(t, q->saved);
@@ -203,7 +220,7 @@ bool ask_write_fields(struct service_call *q)
         put_provider_fields(q, t);
     if (q->limited)
         rate_put_headers(t, q->dialect, &q->rate, loop_wall_ms(q->loop));
-    if (q->status == 402)
+    if (q->status == 402 || (q->refused && q->dead_end))
         text_lit(t, "x-should-retry: false\r\n");
     if (q->refused && q->status == 401)
         text_lit(t, "WWW-Authenticate: Bearer\r\n");

@@ -116,6 +116,8 @@ struct service_call {
     const struct object *newest_seen; /* under q->key, when it was looked up; compared, never followed */
     bool cut_short;                   /* an answer that had to be whole before it could be converted, and was not */
     bool timed_out;
+    bool later;    /* somebody who was passed over may be there soon */
+    bool dead_end; /* who was passed over has no credential that is still accepted: to ask again is of no use */
     unsigned restarts;
     struct object *stale; /* an answer that is too old, in case nothing better comes; a reference */
 

@@ -265,7 +265,8 @@ aiFlow('no credit, said with a 400: the key is dead, and the caller not to blame
     s.first.key('sk-two', none);
     await answersFrom(s, 'second');
     assert.equal(s.first.count, 2);
-    assert.equal((await s.chat({ model: 'first/model-a' })).status, 503, 'nobody is left');
+    const answer = await s.chat({ model: 'first/model-a' });
+    assert.deepEqual([answer.status, answer.header('x-should-retry')], [502, 'false'], 'nobody is left');
 });
 
 aiFlow('a 403 for what was asked kills no key: no client can take them away', both, async (s) => {

@@ -5,6 +5,7 @@ import http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { aiConfig, aiFlow, CHAT, gate } from './harness/ai.mjs';
+import { bill, MONEY, money } from './harness/ai-money.mjs';
 import { Client } from './harness/client.mjs';
 
 const user = (content) => ({ messages: [{ role: 'user', content }] });
@@ -343,6 +344,33 @@ handled('lines may end in a CR alone, the last one, too', {},
         assert.equal(s.hit(await s.chat()).said, 'a');
         assert.equal(s.count, 1);
     });
+
+aiFlow('a whole answer says what it cost, with the attempts that failed before it', { ...MONEY, providers: both.providers, models: both.models }, async (s) => {
+    s.node = await s.startNode({ config: money(s, {}) });
+    s.first.always({ error: 'server' });
+    s.second.always({ usage: { input: 30, output: 10 } });
+    const plain = s.wall(await s.chat({ model: 'fast' }));
+    assert.deepEqual([plain.provider, plain.attempts, plain.cost], ['second', 2, bill({ input: 30, output: 10 }) / 1e6]);
+    const door = gate();
+    s.second.next({ pieces: ['a', 'b', 'c'], between: door.at(1) });
+    const stream = await s.asking('/v1/chat/completions', { ...CHAT, model: 'fast', ...user('as a stream'), stream: true });
+    const head = await stream.head();
+    door.open();
+    assert.match(head.header('doorstep-ai'), /; attempts=2$/, 'what a stream costs is known at its end');
+    await stream.body(head);
+    const hit = s.wall(await s.chat({ model: 'fast' }));
+    assert.deepEqual([hit.attempts, hit.cost, hit.saved], [1, 0, plain.cost], 'the first one was asked once more');
+});
+
+aiFlow('who has no accepted credential left says so, and that asking again is of no use', { providers: { first: both.providers.first } }, async (s) => {
+    s.first.always({ error: 'auth' });
+    assert.equal((await s.chat()).status, 502);
+    const answer = await s.chat();
+    assert.equal(answer.status, 502);
+    assert.match(answer.json.error.message, /credentials/);
+    assert.equal(answer.header('x-should-retry'), 'false');
+    assert.equal(answer.header('retry-after'), undefined);
+});
 
 const told = (type, more = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...more })}\n\n`;
 
