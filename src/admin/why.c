@@ -154,7 +154,7 @@ static int look_up(struct why_page *page, struct text *key_memory)
         return r;
     uri_put_authority(&uri, &authority);
     page->route = authority.overflow ? NULL : route_find(config, text_view(&authority), uri.path);
-    if (!page->route)
+    if (!page->route || page->route->service)
         return 0;
     r = build_key(page, &uri, text_view(&authority), key_memory);
     if (r < 0)
@@ -374,6 +374,11 @@ static void write_json(struct text *out, void *arg)
         return;
     }
     member_text(out, "route", page->route->name);
+    if (page->route->service) {
+        member_text(out, "service", VIEW("ai"));
+        text_lit(out, "}\n");
+        return;
+    }
     member_text(out, "upstream", view_str(page->route->to.upstream ? upstream_name(page->route->to.upstream) : NULL));
     member_bool(out, "upstream_down", page->route->to.upstream && upstream_is_down(page->route->to.upstream));
     member_text(out, "guarantee", guarantee_name(page->route->cache.decide.guarantee));
@@ -560,6 +565,12 @@ static void write_text(struct text *out, void *arg)
     line(out, "url", page->url);
     if (!page->route) {
         line(out, "route", VIEW("none: the node answers 404"));
+        return;
+    }
+    if (page->route->service) {
+        text_printf(out, "%-10s%.*s -> AI gateway\n", "route", VIEW_ARG(page->route->name));
+        line(out, "key",
+             VIEW("made of a prompt, not of a URL: Cache-Status and Doorstep-AI of an answer say what happened"));
         return;
     }
     text_printf(out, "%-10s%.*s -> upstream %s, guarantee %.*s\n", "route", VIEW_ARG(page->route->name),

@@ -2,6 +2,7 @@
 #include "main/advice.h"
 
 #include "ai/config.h"
+#include "ai/price.h"
 #include "base/text.h"
 
 #include <errno.h>
@@ -99,6 +100,38 @@ static void say_ai(const struct site *site, FILE *out)
                 "  state: none is kept; keys and the ledger of the AI gateway end with the node. Set state.path\n");
 }
 
+static unsigned check_prices(struct view path, FILE *out)
+{
+    struct prices *prices;
+    char memory[512];
+    struct text reason = TEXT_ON(memory);
+
+    if (path.len == 0)
+        return 0;
+    if (prices_load(path.ptr, &prices, &reason) == 0) {
+        prices_free(prices);
+        return 0;
+    }
+    fprintf(out, "  mistake: ai.prices: %s\n", text_str(&reason));
+    return 1;
+}
+
+static unsigned check_ai(const struct site_ai *ai, FILE *out)
+{
+    unsigned mistakes = check_prices(ai->prices, out);
+
+    for (size_t i = 0; i < ai->providers.count; i++) {
+        const struct site_ai_provider *provider = &ai->providers.items[i];
+
+        for (size_t k = 0; k < provider->key_files.count; k++)
+            mistakes += check_file(provider->key_files.items[k], "ai.providers.key_files", out);
+        mistakes += check_tls(&provider->upstream.tls, out);
+    }
+    if (ai->semantic.provider.len == 0)
+        mistakes += check_file(ai->semantic.model, "ai.semantic.model", out);
+    return mistakes;
+}
+
 unsigned advice_print(const struct site *site, FILE *out)
 {
     unsigned mistakes = check_file(site->disk.key_file, "disk.key_file", out);
@@ -110,6 +143,7 @@ unsigned advice_print(const struct site *site, FILE *out)
     for (size_t i = 0; i < site->upstreams.count; i++)
         if (site->upstreams.items[i].token.len)
             say_token(&site->upstreams.items[i], out);
+    mistakes += check_ai(&site->ai, out);
     say_disk(site, out);
     say_state(site, out);
     say_shared(site, out);

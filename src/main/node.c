@@ -338,6 +338,18 @@ static void order_all_and_wait(struct runtime *node, void (*handle)(struct loop 
 /* ---- signals ---- */
 
 /* What is made once at start: said, so that nobody believes a reload changed it. */
+static bool differ(double a, double b)
+{
+    return a < b || a > b;
+}
+
+static bool semantic_differs(const struct site_ai_semantic *a, const struct site_ai_semantic *b)
+{
+    return !view_eq(a->model, b->model) || a->kind != b->kind || !view_eq(a->library, b->library) ||
+           !view_eq(a->provider, b->provider) || a->entries != b->entries || a->dimensions != b->dimensions ||
+           a->timeout != b->timeout || differ(a->threshold, b->threshold) || differ(a->false_hits, b->false_hits);
+}
+
 static void warn_unchangeable(const struct site *old, const struct site *new)
 {
     bool listen = old->listen.count != new->listen.count;
@@ -355,6 +367,9 @@ static void warn_unchangeable(const struct site *old, const struct site *new)
     if (old->admin.enabled != new->admin.enabled || !view_eq(old->admin.listen.text, new->admin.listen.text) ||
         !view_eq(old->admin.token, new->admin.token))
         log_warn("admin has changed: restart the node for that");
+    if (semantic_differs(&old->ai.semantic, &new->ai.semantic) || old->ai.ledger_days != new->ai.ledger_days ||
+        differ(old->ai.budget_share, new->ai.budget_share))
+        log_warn("ai.semantic, ai.ledger_days or ai.budget_share has changed: restart the node for that");
     if (!view_eq(old->tracing.otlp.text, new->tracing.otlp.text) || old->tracing.sample != new->tracing.sample)
         log_warn("tracing has changed: restart the node for that");
     if (!view_eq(old->access_log.path, new->access_log.path) || old->access_log.format != new->access_log.format)

@@ -148,9 +148,12 @@ flow('with a token a page that has it may purge', { config: { admin: { listen: '
 
 flow('wrong usage ends with 2 and says what is wrong', { node: false }, async () => {
     for (const [args, said] of [[['purge'], /--url/], [['purge', '--all', '--url', 'x'], /once/], [['purge', '--urk'], /--urk/],
-        [['why'], /which URL/], [['why', 'a', 'b'], /second/], [['top', '--twice'], /--twice/], [['top', '--admin'], /value/]]) {
-        const { code, stderr } = await run(args);
+        [['why'], /which URL/], [['why', 'a', 'b'], /too many/], [['top', '--twice'], /--twice/], [['top', '--admin'], /value/],
+        [['purge', '--url', '/a', '--url', '/b'], /--url was said before/], [['purge', 'ds_secret'], /^doorstep purge: word 1 is one too many;[^_]*$/],
+        [['upstreams', '--open=a', '--close=b'], /one switch at a time/]]) {
+        const { code, stdout, stderr } = await run(args);
         assert.equal(code, 2, args.join(' '));
+        assert.equal(stdout, '');
         assert.match(stderr, said);
     }
     for (const command of ['why', 'purge', 'top']) {

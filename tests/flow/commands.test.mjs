@@ -126,18 +126,30 @@ async function purge(node, ...args) {
     return stdout;
 }
 
-flow('words that are wrong are refused before a node is asked', { node: false }, async () => {
-    for (const [words, said] of [
-        [['why'], /which URL/], [['why', 'a', 'b'], /word 2 is one too many; see doorstep why --help/], [['why', '--x'], /unknown option '--x'/],
-        [['purge'], /say what, once/], [['purge', '--url', '/a', '--all'], /say what, once/], [['purge', '--url'], /--url needs a value/],
-        [['purge', '--url', '/a', '--url', '/b'], /--url was said before/], [['purge', 'ds_secret'], /^doorstep purge: word 1 is one too many;[^_]*$/],
-        [['upstreams', '--open=a', '--close=b'], /one switch at a time/],
-    ]) {
-        const { code, stdout, stderr } = await run(words);
-        assert.equal(code, 2, words.join(' '));
-        assert.equal(stdout, '');
-        assert.match(stderr, said);
+flow('check names files of the AI gateway that are missing or wrong', { node: false }, async () => {
+    const folder = scratch();
+    fs.writeFileSync(path.join(folder, 'prices.json'), '{"prices": 1}');
+    const { code, stdout } = await check(`
+listen: ["127.0.0.1:8080"]
+ai:
+  prices: ${folder}/prices.json
+  providers: { p: { url: "http://127.0.0.1:1/v1", key_files: ["${folder}/key"] } }
+  semantic: { model: "${folder}/model" }
+routes: [{ match: "/v1/*", ai: { semantic: embedding } }]
+`);
+    fs.rmSync(folder, { recursive: true });
+    assert.equal(code, 1);
+    for (const said of [/ai\.prices: .*prices/, /key_files .*\/key: No such file/, /ai\.semantic\.model .*\/model: No such file/]) {
+        assert.match(stdout, said);
     }
+});
+
+flow('why says that a path is of the AI gateway', { config: { ai: { providers: { p: { url: 'http://127.0.0.1:1/v1' } } }, routes: [{ match: '/v1/*', ai: {} }] } }, async ({ node }) => {
+    const { code, stdout } = await run(['why', '--admin', `127.0.0.1:${node.adminPort}`, 'http://x/v1/chat/completions']);
+    assert.equal(code, 0);
+    assert.match(stdout, /^route +\/v1\/\* -> AI gateway$/m);
+    assert.doesNotMatch(stdout, /origin/);
+    assert.equal(JSON.parse((await run(['why', '--json', '--admin', `127.0.0.1:${node.adminPort}`, 'http://x/v1/models'])).stdout).service, 'ai');
 });
 
 flow('purge --url drops one URL with all its variants', async ({ get, origin, node }) => {
