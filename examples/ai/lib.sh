@@ -23,7 +23,7 @@ start_redis() {
         redis-server --port "$redis_port" --bind 127.0.0.1 --save '' --appendonly no --dir "$work" >"$work/redis" 2>&1 &
         redis_pid=$!
         for _ in $(seq 250); do
-            grep -q 'Ready to accept' "$work/redis" && return 0
+            grep -qs 'Ready to accept' "$work/redis" && return 0
             kill -0 "$redis_pid" 2>/dev/null || break
             sleep 0.02
         done

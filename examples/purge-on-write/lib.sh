@@ -74,7 +74,7 @@ start_node() {
 # The node has read all that the outbox says.
 wait_caught_up() {
     for _ in $(seq 500); do
-        grep -q 'PostgreSQL: listening' "$work/node" && return 0
+        grep -qs 'PostgreSQL: listening' "$work/node" && return 0
         sleep 0.02
     done
     cat "$work/node" >&2
