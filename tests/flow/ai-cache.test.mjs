@@ -422,3 +422,32 @@ aiFlow('answers say what happened, and never more than the client may know', NOD
         assert.doesNotMatch(answer.lines.join('\n') + answer.text, /sk-test|sk-ant/);
     }
 });
+
+aiFlow('what a fallback said is kept under its own key, not under that of who failed', { ...NODE, providers: {
+    first: { dialect: 'openai', config: { keys: ['sk-one'], retries: 0, breaker: { failures: 1000 } } }, second: { dialect: 'openai', config: { keys: ['sk-two'] } },
+}, models: { fast: { candidates: [{ provider: 'first', model: 'model-a' }, { provider: 'second', model: 'model-b' }] } } }, async (s) => {
+    for (const stream of [false, true]) {
+        const ask = { model: 'fast', ...user(`${stream}`), stream };
+        s.first.next({ error: 'server' });
+        assert.match((await s.chat(ask)).said, /of second/);
+        assert.match(s.miss(await s.chat(ask)).said, /of first/);
+        assert.match(s.hit(await s.chat(ask)).said, /of first/);
+        assert.match(s.hit(await s.chat({ ...ask, model: 'second/model-b' })).said, /of second/);
+    }
+    assert.deepEqual([s.first.count, s.second.count], [4, 2]);
+});
+
+aiFlow('counting the epoch up forgets all, counting it down finds it again', { ...NODE, node: false }, async (s) => {
+    const folder = scratch();
+    s.after(() => fs.rmSync(folder, { recursive: true, force: true }));
+    let [node] = await startNodes(s, ['one'], () => s.config({ config: { disk: { path: folder, size: '64M' } } }));
+    const first = await s.chat({}, {}, node);
+    for (const [epoch, hit] of [[1, false], [0, true], [1, true]]) {
+        await until(async () => ((await node.metrics()).get('doorstep_disk_queued_bytes') ?? 0) === 0, 'written');
+        node = await restartNode(s, node, { change: (config) => { config.routes[0].ai.epoch = epoch; } });
+        const answer = await s.chat({}, {}, node);
+        assert.equal(s.status(answer).hit === true, hit, `epoch ${epoch}`);
+        assert.equal(answer.said === first.said, epoch === 0);
+    }
+    assert.equal(s.cloud.count, 2);
+});
