@@ -335,6 +335,44 @@ static void sums_equal_rows(void **unused)
     state_close(state);
 }
 
+static void see_model(const struct ledger_sum *sum, void *arg)
+{
+    struct ledger_sum *of = arg;
+
+    of[view_eq(sum->model, VIEW("m-2"))] = *sum;
+}
+
+static void each_model_has_its_part(void **unused)
+{
+    /* A row with calls of two models: each model's sum has its own, and the request is counted once. */
+    struct state *state = opened();
+    struct ledger_row row = {
+        .time_ms = 86400000LL * 100,
+        .request_id = VIEW("r"),
+        .tenant = VIEW("t"),
+        .model = VIEW("m-1"),
+        .other_model = VIEW("m-2"),
+        .tokens = 30,
+        .cost = 70,
+        .other_tokens = 10,
+        .other_cost = 20,
+    };
+    struct ledger_sum of[2] = { 0 };
+
+    (void)unused;
+    assert_int_equal(write_one(state, &row), 0);
+    row.request_id = VIEW("s");
+    assert_int_equal(write_one(state, &row), 0);
+    assert_int_equal(state_ledger_sums(state, INT32_MIN, INT32_MAX, see_model, of), 0);
+    assert_int_equal(of[0].requests, 2);
+    assert_int_equal(of[0].cost, 100);
+    assert_int_equal(of[0].tokens, 40);
+    assert_int_equal(of[1].requests, 0);
+    assert_int_equal(of[1].cost, 40);
+    assert_int_equal(of[1].tokens, 20);
+    state_close(state);
+}
+
 static void kill_keeps_batches_whole(void **unused)
 {
     /* After kill -9 between two batches and others under way, each batch is there with all its rows and sums, or not at all. */
@@ -448,9 +486,9 @@ static void no_path_takes_rows(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_column_comes_back),  TEST(pages_in_order_of_time),      TEST(sums_equal_rows),
-        TEST(kill_keeps_batches_whole), TEST(failed_batch_leaves_nothing), TEST(format_1_is_brought_along),
-        TEST(no_path_takes_rows),
+        TEST(every_column_comes_back),   TEST(pages_in_order_of_time),   TEST(sums_equal_rows),
+        TEST(each_model_has_its_part),   TEST(kill_keeps_batches_whole), TEST(failed_batch_leaves_nothing),
+        TEST(format_1_is_brought_along), TEST(no_path_takes_rows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
