@@ -199,8 +199,10 @@ static void answer_page(struct admin *admin, struct loop *loop, enum page page, 
     case PAGE_READY: answer_ready(admin, ret); return;
     case PAGE_NONE: break;
     }
-    answer_error(ret, 404,
-                 "no such page: try /metrics, /healthz, /readyz, /top, /upstreams, /why?url=, or POST /purge");
+    answer_error(
+        ret, 404,
+        "no such page: try /metrics, /healthz, /readyz, /top, /upstreams, /why?url=, /ai/keys, /ai/ledger, or POST "
+        "/purge, /upstreams/NAME/breaker, /ai/keys?name=, /ai/keys/revoke?key=");
 }
 
 void admin_handle(void *arg, struct loop *loop, const struct http_request *request, struct view body, bool local,

@@ -1,5 +1,5 @@
-/* The AI gateway for /metrics and /top: what telemetry counted, and what budgets, ledger, keys, credentials and candidates say of
- * themselves. Counts and names of the configuration; never a key, a prompt or an answer. */
+/* The AI gateway for /metrics and /top: what telemetry counted, and what budgets, ledger and keys say of themselves. Counts and names of
+ * the configuration; never a key, a prompt or an answer. */
 #include "admin/answer.h"
 #include "ai/budget.h"
 #include "ai/keys.h"
@@ -9,13 +9,6 @@
 
 #define BUDGETS_SHOWN 64u
 #define LABELS_MAX 1024u
-
-static const struct ai_config *config_of(const struct admin *admin)
-{
-    const struct http_config *config = server_config(admin->server);
-
-    return config && admin->ai_config ? admin->ai_config(config) : NULL;
-}
 
 /* ---- budgets: those for each key, tenant or model are summed under their name, so that series are few ---- */
 
@@ -265,120 +258,6 @@ static void write_keys(struct text *out, const struct admin *admin)
     text_printf(out, "doorstep_ai_keys{state=\"revoked\"} %llu\n", (unsigned long long)seen.revoked);
 }
 
-/* ---- providers and candidates ---- */
-
-struct credentials_seen {
-    unsigned ready, resting, dead;
-};
-
-static struct credentials_seen look_at_credentials(const struct ai_provider *provider)
-{
-    struct credentials_seen seen = { 0 };
-    uint64_t now = clock_mono_ms();
-
-    for (unsigned i = 0; i < provider->credential_count; i++) {
-        const struct ai_credential *credential = &provider->credentials[i];
-
-        if (atomic_load_explicit(&credential->dead, memory_order_relaxed))
-            seen.dead++;
-        else if (atomic_load_explicit(&credential->rest_until_ms, memory_order_relaxed) > now)
-            seen.resting++;
-        else
-            seen.ready++;
-    }
-    return seen;
-}
-
-static void write_providers(struct text *out, const struct ai_config *config)
-{
-    admin_family(out, "doorstep_ai_credentials", "gauge",
-                 "Credentials at a provider: usable, told to pause, or refused.");
-    for (unsigned i = 0; i < config->provider_count; i++) {
-        struct credentials_seen seen = look_at_credentials(&config->providers[i]);
-        char memory[LABELS_MAX];
-        struct text labels = TEXT_ON(memory);
-
-        metrics_label(&labels, "provider", config->providers[i].name);
-        text_printf(out, "doorstep_ai_credentials{%.*s,state=\"ready\"} %u\n", VIEW_ARG(text_view(&labels)),
-                    seen.ready);
-        text_printf(out, "doorstep_ai_credentials{%.*s,state=\"resting\"} %u\n", VIEW_ARG(text_view(&labels)),
-                    seen.resting);
-        text_printf(out, "doorstep_ai_credentials{%.*s,state=\"dead\"} %u\n", VIEW_ARG(text_view(&labels)), seen.dead);
-    }
-}
-
-static void write_candidate(struct text *out, const struct ai_candidate *candidate, struct view alias, bool times)
-{
-    uint32_t us = atomic_load_explicit(&candidate->first_content_us, memory_order_relaxed);
-    char memory[LABELS_MAX];
-    struct text labels = TEXT_ON(memory);
-
-    if (times && us == 0)
-        return;
-    metrics_label(&labels, "alias", alias);
-    metrics_label(&labels, "provider", candidate->provider->name);
-    metrics_label(&labels, "model", candidate->model);
-    if (times)
-        text_printf(out, "doorstep_ai_expected_first_content_seconds{%.*s} %u.%06u\n", VIEW_ARG(text_view(&labels)),
-                    us / 1000000, us % 1000000);
-    else
-        text_printf(out, "doorstep_ai_in_flight{%.*s} %u\n", VIEW_ARG(text_view(&labels)),
-                    atomic_load_explicit(&candidate->in_flight, memory_order_relaxed));
-}
-
-static void write_candidates(struct text *out, const struct ai_config *config)
-{
-    for (int times = 0; times < 2; times++) {
-        if (times)
-            admin_family(out, "doorstep_ai_expected_first_content_seconds", "gauge",
-                         "Smoothed time to the first content, which decides about slow candidates.");
-        else
-            admin_family(out, "doorstep_ai_in_flight", "gauge",
-                         "Calls under way; without alias: models named by clients.");
-        for (unsigned i = 0; i < config->provider_count; i++)
-            write_candidate(out, &config->direct[i], VIEW_NONE, times);
-        for (unsigned i = 0; i < config->model_count; i++)
-            for (unsigned k = 0; k < config->models[i].candidate_count; k++)
-                write_candidate(out, &config->models[i].candidates[k], config->models[i].name, times);
-    }
-}
-
-static uint64_t in_flight(const struct ai_config *config, const struct ai_provider *provider)
-{
-    uint64_t sum = 0;
-
-    for (unsigned i = 0; i < config->provider_count; i++)
-        if (config->direct[i].provider == provider)
-            sum += atomic_load_explicit(&config->direct[i].in_flight, memory_order_relaxed);
-    for (unsigned i = 0; i < config->model_count; i++)
-        for (unsigned k = 0; k < config->models[i].candidate_count; k++)
-            if (config->models[i].candidates[k].provider == provider)
-                sum += atomic_load_explicit(&config->models[i].candidates[k].in_flight, memory_order_relaxed);
-    return sum;
-}
-
-static void put_providers(struct text *out, const struct ai_config *config)
-{
-    member_name(out, "providers");
-    text_char(out, '[');
-    for (unsigned i = 0; i < config->provider_count; i++) {
-        const struct ai_provider *provider = &config->providers[i];
-        struct credentials_seen seen = look_at_credentials(provider);
-
-        member_comma(out);
-        text_char(out, '{');
-        member_text(out, "name", provider->name);
-        member_text(out, "rung", telemetry_rung_name(provider->rung));
-        member_bool(out, "down", upstream_is_down(provider->upstream));
-        member_u64(out, "credentials", provider->credential_count);
-        member_u64(out, "resting", seen.resting);
-        member_u64(out, "dead", seen.dead);
-        member_u64(out, "in_flight", in_flight(config, provider));
-        text_char(out, '}');
-    }
-    text_char(out, ']');
-}
-
 /* ---- what telemetry counted ---- */
 
 struct counted {
@@ -509,7 +388,7 @@ static void put_money(struct text *out, const struct telemetry *telemetry, const
 
 void admin_put_ai(struct text *out, const struct admin *admin)
 {
-    const struct ai_config *config = config_of(admin);
+    const struct ai_config *config = admin_ai_config(admin);
     struct counted counted = { 0 }, again = { .out = out };
     struct keys_seen keys;
 
@@ -526,7 +405,7 @@ void admin_put_ai(struct text *out, const struct admin *admin)
     text_char(out, '[');
     telemetry_each(admin->telemetry, count_model, &again);
     text_char(out, ']');
-    put_providers(out, config);
+    admin_put_providers(out, config);
     put_budgets(out, admin);
     put_ledger(out, admin);
     admin_put_semantic(out, admin, counted.all);
@@ -536,14 +415,13 @@ void admin_put_ai(struct text *out, const struct admin *admin)
 static void write_ai(struct text *out, void *arg)
 {
     const struct admin *admin = arg;
-    const struct ai_config *config = config_of(admin);
+    const struct ai_config *config = admin_ai_config(admin);
 
     write_tracer(out, admin);
     if (!config || config->provider_count == 0 || !admin->telemetry)
         return;
     telemetry_write(admin->telemetry, out);
-    write_providers(out, config);
-    write_candidates(out, config);
+    admin_write_providers(out, config);
     write_budgets(out, admin);
     write_ledger(out, admin);
     write_keys(out, admin);

@@ -55,6 +55,11 @@ void admin_put_tiers(struct text *out, const struct server *server);
 /* ai.c: the AI gateway, in the same two forms; nothing without one. */
 void admin_register_ai(struct admin *admin);
 void admin_put_ai(struct text *out, const struct admin *admin);
+/* ai_providers.c. NULL: no AI gateway. */
+const struct ai_config *admin_ai_config(const struct admin *admin);
+void admin_write_providers(struct text *out, const struct ai_config *config);
+/* The member "providers", with their breakers; of a NULL configuration an empty one. */
+void admin_put_providers(struct text *out, const struct ai_config *config);
 /* ai_semantic.c */
 void admin_write_semantic(struct text *out, const struct admin *admin);
 void admin_put_semantic(struct text *out, const struct admin *admin, uint64_t requests);

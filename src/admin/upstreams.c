@@ -1,10 +1,13 @@
-/* Upstreams: their metrics, the page /upstreams, and the switch of their breakers. */
+/* Upstreams, those of AI providers among them: their metrics, the page /upstreams, and the switch of their breakers. */
 #include "admin/answer.h"
+#include "ai/config.h"
 #include "upstream/upstream.h"
 
 #include <errno.h>
 
 #define NAME_MAX_LEN 512u
+#define METERED_MAX (2 * ADMIN_UPSTREAMS_MAX)
+#define LABELS_MAX 192u
 
 /* Adds it unless it is there already. */
 static unsigned add_once(struct upstream *upstream, struct upstream **ret, unsigned count, unsigned max)
@@ -92,7 +95,7 @@ static void write_servers(struct text *out, struct upstream *upstream, const cha
 
     for (unsigned i = 0; i < count + (count > 1 && series < 2 ? 1 : 0); i++) {
         struct upstream_server_stats stats;
-        char memory[256];
+        char memory[LABELS_MAX + 192];
         struct text server = TEXT_ON(memory);
 
         if (i < count && upstream_server_name(upstream, i).len == 0)
@@ -105,40 +108,61 @@ static void write_servers(struct text *out, struct upstream *upstream, const cha
     }
 }
 
+/* Upstreams as `upstream`, those of providers as `provider`: the two may share a name. */
+struct metered {
+    struct upstream *upstreams[METERED_MAX];
+    struct upstream_stats stats[METERED_MAX];
+    char labels[METERED_MAX][LABELS_MAX];
+    unsigned count;
+};
+
+static void meter(struct metered *metered, struct upstream *upstream, const char *label)
+{
+    struct text labels = TEXT_ON(metered->labels[metered->count]);
+
+    metered->upstreams[metered->count] = upstream;
+    upstream_stats(upstream, &metered->stats[metered->count]);
+    metrics_label(&labels, label, view_first(view_str(upstream_name(upstream)), 64));
+    text_str(&labels);
+    metered->count++;
+}
+
+static void meter_all(const struct admin *admin, struct metered *metered)
+{
+    const struct http_config *config = server_config(admin->server);
+    const struct ai_config *ai = admin_ai_config(admin);
+    unsigned count = config ? admin_upstreams(config, metered->upstreams, ADMIN_UPSTREAMS_MAX) : 0;
+
+    metered->count = 0;
+    for (unsigned i = 0; i < count; i++)
+        meter(metered, metered->upstreams[i], "upstream");
+    for (unsigned i = 0; ai && i < ai->provider_count && metered->count < METERED_MAX; i++)
+        meter(metered, ai->providers[i].upstream, "provider");
+}
+
 void admin_upstream_metrics(struct text *out, void *arg)
 {
-    const struct admin *admin = arg;
-    const struct http_config *config = server_config(admin->server);
-    struct upstream *list[ADMIN_UPSTREAMS_MAX];
-    struct upstream_stats stats[ADMIN_UPSTREAMS_MAX];
-    char memory[ADMIN_UPSTREAMS_MAX][128];
-    unsigned count = config ? admin_upstreams(config, list, ADMIN_UPSTREAMS_MAX) : 0;
+    struct metered m;
 
-    for (unsigned i = 0; i < count; i++) {
-        struct text labels = TEXT_ON(memory[i]);
-
-        upstream_stats(list[i], &stats[i]);
-        metrics_label(&labels, "upstream", view_first(view_str(upstream_name(list[i])), 48));
-        text_str(&labels);
-    }
-    for (size_t k = 0; count && k < ARRAY_LEN(upstream_series); k++) {
+    meter_all(arg, &m);
+    for (size_t k = 0; m.count && k < ARRAY_LEN(upstream_series); k++) {
         admin_family(out, upstream_series[k].name, upstream_series[k].type, upstream_series[k].help);
-        for (unsigned i = 0; i < count; i++) {
+        for (unsigned i = 0; i < m.count; i++) {
             uint64_t value;
 
-            memcpy(&value, (const char *)&stats[i] + upstream_series[k].offset, sizeof(value));
-            text_printf(out, "%s{%s} %llu\n", upstream_series[k].name, memory[i], (unsigned long long)value);
+            memcpy(&value, (const char *)&m.stats[i] + upstream_series[k].offset, sizeof(value));
+            text_printf(out, "%s{%s} %llu\n", upstream_series[k].name, m.labels[i], (unsigned long long)value);
         }
     }
-    if (count)
+    if (m.count)
         admin_family(out, "doorstep_upstream_failures_total", "counter",
                      "Exchanges that failed, by RFC 9209 error type.");
-    for (unsigned i = 0; i < count; i++)
-        write_failures(out, &stats[i], memory[i]);
-    for (size_t k = 0; count && k < ARRAY_LEN(server_series); k++) {
+    for (unsigned i = 0; i < m.count; i++)
+        write_failures(out, &m.stats[i], m.labels[i]);
+    for (size_t k = 0; m.count && k < ARRAY_LEN(server_series); k++) {
         admin_family(out, server_series[k].name, server_series[k].type, server_series[k].help);
-        for (unsigned i = 0; i < count; i++)
-            write_servers(out, list[i], memory[i], k);
+        for (unsigned i = 0; i < m.count; i++)
+            write_servers(out, m.upstreams[i], m.labels[i], k);
     }
 }
 
@@ -188,8 +212,10 @@ void admin_put_breakers(struct text *out, struct upstream *upstream)
 
 static void write_page(struct text *out, void *arg)
 {
+    const struct admin *admin = arg;
+    const struct http_config *config = server_config(admin->server);
     struct upstream *list[ADMIN_UPSTREAMS_MAX];
-    unsigned count = arg ? admin_upstreams(arg, list, ADMIN_UPSTREAMS_MAX) : 0;
+    unsigned count = config ? admin_upstreams(config, list, ADMIN_UPSTREAMS_MAX) : 0;
 
     text_char(out, '{');
     member_name(out, "upstreams");
@@ -201,13 +227,17 @@ static void write_page(struct text *out, void *arg)
         admin_put_breakers(out, list[i]);
         text_char(out, '}');
     }
-    text_lit(out, "]}\n");
+    text_char(out, ']');
+    admin_put_providers(out, admin_ai_config(admin));
+    text_lit(out, "}\n");
 }
 
 void admin_upstreams_page(struct admin *admin, struct admin_answer *ret)
 {
-    answer_write(ret, 200, "application/json", write_page, (void *)(uintptr_t)server_config(admin->server));
+    answer_write(ret, 200, "application/json", write_page, admin);
 }
+
+/* ---- the switch ---- */
 
 /* "/upstreams/NAME/breaker" -> NAME, still encoded; empty when it is another path. */
 static struct view name_in(struct view path)
@@ -241,14 +271,51 @@ static bool read_state(const struct http_request *request, enum breaker_force *r
     return false;
 }
 
-void admin_switch_breaker(struct admin *admin, const struct http_request *request, struct admin_answer *ret)
+enum kind { ANY_KIND, OF_UPSTREAM, OF_PROVIDER };
+
+static bool read_kind(const struct http_request *request, enum kind *ret)
+{
+    char memory[16];
+    struct text kind = TEXT_ON(memory);
+
+    *ret = ANY_KIND;
+    if (!answer_param(request, VIEW("kind"), &kind))
+        return true;
+    *ret = view_eq(text_view(&kind), VIEW("provider")) ? OF_PROVIDER : OF_UPSTREAM;
+    return *ret == OF_PROVIDER || view_eq(text_view(&kind), VIEW("upstream"));
+}
+
+/* How many are called so: an upstream and a provider may share a name. */
+static unsigned find_named(const struct admin *admin, struct view name, enum kind kind, struct upstream **ret)
 {
     const struct http_config *config = server_config(admin->server);
+    const struct ai_config *ai = admin_ai_config(admin);
     struct upstream *list[ADMIN_UPSTREAMS_MAX];
-    unsigned count = config ? admin_upstreams(config, list, ADMIN_UPSTREAMS_MAX) : 0;
+    unsigned count = config ? admin_upstreams(config, list, ADMIN_UPSTREAMS_MAX) : 0, found = 0;
+
+    for (unsigned i = 0; kind != OF_PROVIDER && i < count; i++) {
+        if (!view_eq(view_str(upstream_name(list[i])), name))
+            continue;
+        *ret = list[i];
+        found++;
+    }
+    for (unsigned i = 0; kind != OF_UPSTREAM && ai && i < ai->provider_count; i++) {
+        if (!view_eq(ai->providers[i].name, name))
+            continue;
+        *ret = ai->providers[i].upstream;
+        found++;
+    }
+    return found;
+}
+
+void admin_switch_breaker(struct admin *admin, const struct http_request *request, struct admin_answer *ret)
+{
     char name_memory[NAME_MAX_LEN], server_memory[NAME_MAX_LEN];
     struct text name = TEXT_ON(name_memory), server = TEXT_ON(server_memory);
+    struct upstream *upstream = NULL;
     enum breaker_force force;
+    enum kind kind;
+    unsigned found;
 
     answer_decode(name_in(request->path), &name);
     answer_param(request, VIEW("server"), &server);
@@ -256,14 +323,17 @@ void admin_switch_breaker(struct admin *admin, const struct http_request *reques
         answer_error(ret, 400, "say which state: state=open, state=closed or state=auto");
         return;
     }
-    for (unsigned i = 0; i < count; i++) {
-        if (!view_eq(view_str(upstream_name(list[i])), text_view(&name)))
-            continue;
-        if (upstream_breaker_force(list[i], text_view(&server), force) < 0)
-            answer_error(ret, 404, "this upstream has no such server: /upstreams lists them");
-        else
-            admin_upstreams_page(admin, ret);
+    if (!read_kind(request, &kind)) {
+        answer_error(ret, 400, "kind is upstream or provider");
         return;
     }
-    answer_error(ret, 404, "no such upstream: /upstreams lists them");
+    found = find_named(admin, text_view(&name), kind, &upstream);
+    if (found == 0)
+        answer_error(ret, 404, "no such upstream or provider: /upstreams lists them");
+    else if (found > 1)
+        answer_error(ret, 409, "an upstream and a provider have this name: say kind=upstream or kind=provider");
+    else if (upstream_breaker_force(upstream, text_view(&server), force) < 0)
+        answer_error(ret, 404, "it has no such server: /upstreams lists them");
+    else
+        admin_upstreams_page(admin, ret);
 }

@@ -1,0 +1,80 @@
+/** What operators see of AI providers and can do about them: breakers by hand, lines of the log, counters of second calls. */
+import assert from 'node:assert/strict';
+import { aiFlow, gate } from './harness/ai.mjs';
+import { run } from './harness/flow.mjs';
+
+const upstreams = (s, ...more) => run(['upstreams', '--admin', `127.0.0.1:${s.node.adminPort}`, ...more]);
+const page = async (s) => JSON.parse((await s.node.admin('/upstreams')).text);
+const user = (content) => ({ messages: [{ role: 'user', content }] });
+
+aiFlow('providers are listed, and their breakers switched by hand', async (s) => {
+    const [cloud, claude] = (await page(s)).providers;
+    assert.deepEqual([cloud.name, cloud.rung, cloud.region, cloud.credentials, cloud.ready, cloud.resting, cloud.dead, cloud.in_flight, cloud.down],
+        ['cloud', 'cloud', 'us', 2, 2, 0, 0, 0, false]);
+    assert.deepEqual(cloud.breakers.map((breaker) => [breaker.server, breaker.state, breaker.forced, breaker.in_flight]),
+        [[`127.0.0.1:${s.providers.cloud.port}`, 'closed', 'auto', 0]]);
+    assert.deepEqual([claude.name, claude.region, claude.credentials], ['claude', 'eu', 1]);
+    const opened = await upstreams(s, '--open', 'cloud');
+    assert.equal(opened.code, 0, opened.stderr);
+    assert.match(opened.stdout, /^cloud {2}DOWN\n {2}provider on cloud, region us; calls under way 0; credentials: 2 ready, 0 resting, 0 dead\n {2}127\.0\.0\.1:\d+ +open \(by hand\)/m);
+    assert.match(opened.stdout, /^claude\n/m);
+    assert.ok(!/sk-/.test(opened.stdout));
+    assert.equal((await s.chat()).status, 503);
+    assert.equal((await s.message()).status, 200);
+    assert.equal(s.providers.cloud.count, 0);
+    assert.equal((await upstreams(s, '--auto', 'cloud')).code, 0);
+    assert.equal((await s.chat()).status, 200);
+    // Closed by hand, failures do not open it.
+    assert.equal((await upstreams(s, '--close', `cloud/127.0.0.1:${s.providers.cloud.port}`)).code, 0);
+    s.providers.cloud.always({ error: 'server' });
+    for (let i = 0; i < 8; i++) {
+        assert.equal((await s.chat(user(`failing ${i}`))).status, 502);
+    }
+    const [after] = (await page(s)).providers;
+    assert.deepEqual([after.down, after.breakers[0].state, after.breakers[0].forced], [false, 'closed', 'closed']);
+    const unknown = await upstreams(s, '--open', 'nobody');
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.stderr, /no such upstream or provider/);
+    assert.equal((await upstreams(s, '--open', 'cloud/other:1')).code, 1);
+});
+
+aiFlow('an upstream and a provider of one name are told apart', { node: false }, async (s) => {
+    s.node = await s.startNode({ config: s.config({ config: {
+        upstreams: { cloud: { servers: [s.origin.url] } },
+        routes: [{ match: '/v1/*', ai: { ttl: '1h' } }, { match: '/*', upstream: 'cloud' }],
+    } }) });
+    s.origin.answers({ body: 'hello' });
+    const both = await upstreams(s, '--open', 'cloud');
+    assert.equal(both.code, 1);
+    assert.match(both.stderr, /kind=/);
+    assert.equal((await upstreams(s, '--open', 'cloud', '--kind', 'neither')).code, 1);
+    assert.equal((await upstreams(s, '--open', 'cloud', '--kind', 'provider')).code, 0);
+    assert.deepEqual([(await s.chat()).status, (await s.node.get('/')).status], [503, 200]);
+    assert.equal((await upstreams(s, '--auto', 'cloud', '--kind', 'provider')).code, 0);
+    assert.equal((await upstreams(s, '--open', 'cloud', '--kind', 'upstream')).code, 0);
+    assert.deepEqual([(await s.chat()).status, (await s.node.get('/other')).status], [200, 503]);
+    const metrics = await s.node.metrics();
+    assert.equal(metrics.get(`doorstep_upstream_breaker_state{upstream="cloud",server="127.0.0.1:${s.origin.port}"}`), 1);
+    assert.equal(metrics.get(`doorstep_upstream_breaker_state{provider="cloud",server="127.0.0.1:${s.providers.cloud.port}"}`), 0);
+    assert.equal(metrics.get('doorstep_upstream_exchanges_total{provider="cloud"}'), 1);
+});
+
+aiFlow('how many credentials are alive is shown, and never one of them', async (s) => {
+    s.providers.cloud.next({ error: 'rate_limit' });
+    s.providers.claude.next({ error: 'auth' });
+    assert.equal((await s.chat()).status, 200);
+    assert.equal((await s.message()).status, 502);
+    const [cloud, claude] = (await page(s)).providers;
+    assert.deepEqual([cloud.ready, cloud.resting, cloud.dead], [1, 1, 0]);
+    assert.deepEqual([claude.ready, claude.resting, claude.dead], [0, 0, 1]);
+    const shown = (await upstreams(s)).stdout;
+    assert.match(shown, /credentials: 1 ready, 1 resting, 0 dead/);
+    assert.match(shown, /credentials: 0 ready, 0 resting, 1 dead/);
+    assert.ok(!/sk-/.test(shown + JSON.stringify(await page(s))));
+});
+
+aiFlow('who asks for a page that is not there is told of those of the gateway', async (s) => {
+    const answer = await s.node.admin('/ai');
+    assert.equal(answer.status, 404);
+    assert.match(answer.text, /\/ai\/keys.*\/ai\/ledger/);
+});
