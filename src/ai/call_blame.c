@@ -12,6 +12,17 @@ bool call_is_refusal(const struct call *call, int status, struct view body)
     return status == 403 && (call->provider->rung == AI_EDGE || ai_error_is_about_request(body));
 }
 
+static const char *why_refused(int status, enum watch_error error)
+{
+    if (error == WATCH_QUOTA)
+        return "its quota is used up";
+    switch (status) {
+    case 401: return "refused with 401";
+    case 402: return "refused with 402, payment required";
+    default: return "refused with 403";
+    }
+}
+
 /* What it teaches about the credential. True: another one may do better. */
 bool call_blame_credential(struct call *call, int status, enum watch_error error)
 {
@@ -26,7 +37,7 @@ bool call_blame_credential(struct call *call, int status, enum watch_error error
     if (empty && call->provider->rung == AI_EDGE)
         ai_credential_rest(call->provider, index, now, call->retry_after_s ? call->retry_after_s : EDGE_BUDGET_S);
     else if (refused)
-        ai_credential_kill(call->provider, index);
+        ai_credential_kill(call->provider, index, why_refused(status, error));
     else if (status == 429)
         ai_credential_rest(call->provider, index, now, call->retry_after_s);
     else

@@ -2,6 +2,8 @@
  * about the provider, whose own health the breaker of its upstream keeps. */
 #include "ai/provider.h"
 
+#include "base/log.h"
+
 #include <errno.h>
 
 #define REST_DEFAULT_MS ((uint64_t)10000)
@@ -55,10 +57,12 @@ void ai_credential_rest(struct ai_provider *provider, unsigned index, uint64_t n
         atomic_store_explicit(&provider->credentials[index].rest_until_ms, now_ms + rest, memory_order_relaxed);
 }
 
-void ai_credential_kill(struct ai_provider *provider, unsigned index)
+void ai_credential_kill(struct ai_provider *provider, unsigned index, const char *why)
 {
-    if (index < provider->credential_count)
-        atomic_store_explicit(&provider->credentials[index].dead, true, memory_order_relaxed);
+    if (index < provider->credential_count &&
+        !atomic_exchange_explicit(&provider->credentials[index].dead, true, memory_order_relaxed))
+        log_warn("provider %.*s: credential %u of %u is dead: %s; it is not used before the next reload",
+                 VIEW_ARG(provider->name), index + 1, provider->credential_count, why);
 }
 
 bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms)

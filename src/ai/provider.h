@@ -13,6 +13,7 @@ int ai_credential_choose(struct ai_provider *provider, uint32_t tried, uint64_t 
 bool ai_credential_is_left(struct ai_provider *provider, uint32_t tried, uint64_t now_ms);
 /* It answered 429. `after_s`: its Retry-After, 0: not said. */
 void ai_credential_rest(struct ai_provider *provider, unsigned index, uint64_t now_ms, uint64_t after_s);
-void ai_credential_kill(struct ai_provider *provider, unsigned index);
+/* It was refused. `why`, for the log, which hears of it once: "refused with 401". */
+void ai_credential_kill(struct ai_provider *provider, unsigned index, const char *why);
 /* False: asking it now would fail at once (no credential, or nobody may be reached); *ret_wait_ms: how long, when that is known. */
 bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms);

@@ -432,6 +432,7 @@ void compiled_inherit(struct http_config *config, const struct http_config *old)
 
     for (unsigned i = 0; i < c->upstream_count; i++)
         for (unsigned k = 0; k < from->upstream_count; k++)
-            if (strcmp(upstream_name(c->upstreams[i]), upstream_name(from->upstreams[k])) == 0)
+            if ((i < c->site.upstreams.count) == (k < from->site.upstreams.count) &&
+                strcmp(upstream_name(c->upstreams[i]), upstream_name(from->upstreams[k])) == 0)
                 upstream_inherit(c->upstreams[i], from->upstreams[k]);
 }

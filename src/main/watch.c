@@ -3,9 +3,11 @@
 
 #include "admin/admin.h"
 #include "base/log.h"
+#include "main/compile.h"
 #include "upstream/upstream.h"
 
 #define PERIOD_MS 1000
+#define NAME_MAX_LEN 512
 
 static void look_at_disk(struct watch *watch)
 {
@@ -46,23 +48,20 @@ static bool *place_of(struct watch *watch, uint64_t name)
     return NULL;
 }
 
-/* `server`: empty for the upstream as a whole. */
-static void look_at_server(struct watch *watch, struct upstream *upstream, unsigned i, struct view server)
+/* Server i of `upstream`, or with as many as there are the upstream as a whole. */
+static void look_at_breaker(struct watch *watch, struct upstream *upstream, unsigned i, struct view who)
 {
-    const char *name = upstream_name(upstream);
-    bool whole = i == upstream_server_count(upstream), open;
     struct upstream_server_stats stats;
-    bool *known = place_of(watch, (hash64(view_str(name)) * 31 + hash64(server)) | 1);
+    bool *known = place_of(watch, hash64(who) | 1), open;
 
     if (!known)
         return;
     upstream_server_stats(upstream, i, &stats);
     open = stats.breaker.state == BREAKER_OPEN || (stats.breaker.state == BREAKER_HALF_OPEN && *known);
     if (open && !*known)
-        log_warn("upstream %s%s%.*s: breaker open%s", name, whole ? "" : ", server ", VIEW_ARG(server),
-                 stats.breaker.forced == BREAKER_FORCE_OPEN ? ", by hand" : "");
+        log_warn("%.*s: breaker open%s", VIEW_ARG(who), stats.breaker.forced == BREAKER_FORCE_OPEN ? ", by hand" : "");
     else if (!open && *known)
-        log_info("upstream %s%s%.*s: breaker closed", name, whole ? "" : ", server ", VIEW_ARG(server));
+        log_info("%.*s: breaker closed", VIEW_ARG(who));
     *known = open;
 }
 
@@ -74,10 +73,32 @@ static void look_at_upstreams(struct watch *watch)
     for (unsigned i = 0; i < count; i++) {
         unsigned servers = upstream_server_count(list[i]);
 
-        for (unsigned k = 0; k < servers; k++)
-            if (upstream_server_name(list[i], k).len)
-                look_at_server(watch, list[i], k, upstream_server_name(list[i], k));
-        look_at_server(watch, list[i], servers, VIEW_NONE);
+        for (unsigned k = 0; k <= servers; k++) {
+            struct view server = upstream_server_name(list[i], k);
+            char memory[NAME_MAX_LEN];
+            struct text who = TEXT_ON(memory);
+
+            if (k < servers && server.len == 0)
+                continue;
+            text_printf(&who, "upstream %s", upstream_name(list[i]));
+            if (k < servers)
+                text_printf(&who, ", server %.*s", VIEW_ARG(server));
+            look_at_breaker(watch, list[i], k, text_view(&who));
+        }
+    }
+}
+
+/* They have one server each. */
+static void look_at_providers(struct watch *watch)
+{
+    const struct ai_config *config = compiled_ai(server_config(watch->server));
+
+    for (unsigned i = 0; config && i < config->provider_count; i++) {
+        char memory[NAME_MAX_LEN];
+        struct text who = TEXT_ON(memory);
+
+        text_printf(&who, "provider %.*s", VIEW_ARG(config->providers[i].name));
+        look_at_breaker(watch, config->providers[i].upstream, 0, text_view(&who));
     }
 }
 
@@ -90,6 +111,7 @@ static void look(struct task *task)
     if (watch->server->redis)
         look_at_store(watch);
     look_at_upstreams(watch);
+    look_at_providers(watch);
     timer_set(&watch->timer, PERIOD_MS);
 }
 

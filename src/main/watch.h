@@ -1,10 +1,10 @@
 /* Says in the log what changes by itself while the node runs: the disk tier goes off or comes back, the shared store is left alone,
- * the breaker of an upstream's server opens or closes. Modules below do not log; their state is looked at once a second. */
+ * the breaker of an upstream's server or of an AI provider opens or closes. Modules below do not log; their state is looked at once a second. */
 #pragma once
 
 #include "http/server.h"
 
-#define WATCH_SERVERS 256u /* changes of further upstream servers are not logged; metrics have them all */
+#define WATCH_SERVERS 256u /* changes of further upstream servers and providers are not logged; metrics have them all */
 
 struct watch {
     struct server *server;
@@ -12,7 +12,7 @@ struct watch {
     struct timer timer;
     bool disk_off, store_away;
     struct {
-        uint64_t name; /* hash of upstream and server; 0: free */
+        uint64_t name; /* hash of what it is called; 0: free */
         bool open;
     } servers[WATCH_SERVERS];
 };

@@ -78,3 +78,49 @@ aiFlow('who asks for a page that is not there is told of those of the gateway', 
     assert.equal(answer.status, 404);
     assert.match(answer.text, /\/ai\/keys.*\/ai\/ledger/);
 });
+
+aiFlow('a reload tells an upstream and a provider of one name and server apart, too', { node: false }, async (s) => {
+    s.node = await s.startNode({ config: s.config({ config: {
+        upstreams: { cloud: { servers: [`http://127.0.0.1:${s.providers.cloud.port}`] } },
+        routes: [{ match: '/v1/*', ai: { ttl: '1h' } }, { match: '/*', upstream: 'cloud' }],
+    } }) });
+    assert.equal((await upstreams(s, '--open', 'cloud', '--kind', 'upstream')).code, 0);
+    const said = s.node.stderr.length + s.node.stdout.length;
+    s.node.signal('SIGHUP');
+    await s.node.line(/reloaded/, said);
+    const { upstreams: [upstream], providers: [provider] } = await page(s);
+    assert.deepEqual([upstream.breakers[0].forced, provider.breakers[0].forced], ['open', 'auto']);
+});
+
+/* ---- the log ---- */
+
+const lines = (s, pattern) => (s.node.stdout + s.node.stderr).match(new RegExp(pattern, 'g')) ?? [];
+
+aiFlow('the log says that the breaker of a provider opens and closes', async (s) => {
+    s.providers.cloud.always({ cut: 'connect' });
+    for (let i = 0; i < 6; i++) {
+        assert.ok((await s.chat(user(`lost ${i}`))).status >= 502);
+    }
+    await s.node.line(/warn: provider cloud: breaker open$/m);
+    assert.equal((await upstreams(s, '--close', 'cloud')).code, 0);
+    await s.node.line(/info: provider cloud: breaker closed$/m);
+    assert.equal((await upstreams(s, '--open', 'claude')).code, 0);
+    await s.node.line(/warn: provider claude: breaker open, by hand$/m);
+    assert.deepEqual([lines(s, 'provider cloud: breaker open').length, lines(s, 'provider cloud: breaker closed').length], [1, 1]);
+});
+
+aiFlow('the log says once that a credential is dead, and nothing of it', async (s) => {
+    const { cloud, claude } = s.providers;
+    cloud.always((request) => (request.key === 'sk-test-2' ? { error: 'auth', message: 'no such key: sk-test-2' }
+        : { error: 'quota' }));
+    claude.always({ error: 'billing' });
+    await Promise.all(Array.from({ length: 12 }, (_, i) => s.chat(user(`question ${i}`))));
+    for (let i = 0; i < 3; i++) {
+        assert.equal((await s.message(user(`bill ${i}`))).status, 502);
+    }
+    await s.node.line(/warn: provider cloud: credential 2 of 2 is dead: refused with 401; it is not used before the next reload/);
+    await s.node.line(/warn: provider cloud: credential 1 of 2 is dead: its quota is used up; it is not/);
+    await s.node.line(/warn: provider claude: credential 1 of 1 is dead: its quota is used up/);
+    assert.equal(lines(s, 'is dead').length, 3);
+    assert.ok(!/sk-|no such key/.test(s.node.stdout + s.node.stderr));
+});
