@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #define LINGER_MS 2000
-#define LINGER_BYTES (1024u * 1024u)
+#define LINGER_BYTES (64u * 1024u * 1024u) /* clients send all of a body before they read why it is refused */
+#define LINGER_TURN (256u * 1024u)
 /* Pushing a timer out is cheaper than taking it off the wheel. */
 #define NO_TIMEOUT_MS ((uint64_t)365 * 86400 * 1000)
 #define REQ_ARENA_MAX ((size_t)512 * 1024)
@@ -280,15 +281,16 @@ static void linger(struct conn *c)
 static void run_lingering(struct conn *c)
 {
     not_zeroed char waste[8192];
-    ssize_t got;
+    uint32_t turn = 0;
+    ssize_t got = 1;
 
-    while ((got = sock_read(&c->sock, waste, sizeof(waste))) > 0) {
-        c->lingered += (uint32_t)got;
-        if (c->lingered > LINGER_BYTES)
-            break;
-    }
-    if (got != -EAGAIN || c->timer.fired)
+    while (turn < LINGER_TURN && (got = sock_read(&c->sock, waste, sizeof(waste))) > 0)
+        turn += (uint32_t)got;
+    c->lingered += turn;
+    if (c->lingered > LINGER_BYTES || c->timer.fired || (got <= 0 && got != -EAGAIN))
         http_conn_close(c);
+    else if (got > 0)
+        task_wake(&c->task);
 }
 
 /* False: the connection is closed or closing. */

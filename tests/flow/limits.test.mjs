@@ -1,5 +1,6 @@
 /* Every limit has a defined answer. */
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import { flow } from './harness/flow.mjs';
 
 const fresh = { headers: { 'Cache-Control': 'max-age=600' } };
@@ -49,6 +50,21 @@ flow('a body over the route\'s limit is 413, announced or not', { route: { body_
     await client.send(`400\r\n${'x'.repeat(1024)}\r\n400\r\n${'x'.repeat(1024)}\r\n`);
     assert.equal((await client.response()).status, 413);
     await client.closed();
+});
+
+flow('who sends 40 MB before reading still reads the 413', { route: { body_limit: '32M' } }, async ({ node, origin }) => {
+    origin.answers({});
+    for (const headers of [{ 'Content-Length': 40 << 20 }, { 'Transfer-Encoding': 'chunked' }]) {
+        const status = await new Promise((resolve, reject) => {
+            const request = http.request({ host: '127.0.0.1', port: node.port, method: 'POST', path: '/a', agent: false, headers }, (response) => {
+                response.resume();
+                response.on('end', () => resolve(response.statusCode));
+            });
+            request.on('error', reject);
+            request.end(Buffer.alloc(40 << 20, 'x'));
+        });
+        assert.equal(status, 413);
+    }
 });
 
 flow('a head that trickles in gets 408 and a close', limits({ header_timeout: '300ms' }), async ({ connect }) => {
