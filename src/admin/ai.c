@@ -264,7 +264,7 @@ struct counted {
     struct text *out; /* models are written as they come; NULL: only summed */
     uint64_t outcomes[LEDGER_OUTCOMES], tiers[LEDGER_TIERS], all, hits;
     uint64_t rungs[TELEMETRY_RUNGS], rung_hits[TELEMETRY_RUNGS];
-    uint64_t input, output, tokens_saved, cost, saved, attempts, failovers;
+    uint64_t input, output, tokens_saved, cost, saved, attempts, failovers, hedges, hedges_won;
 };
 
 /* Out of a hundred thousand, so that three decimals of a percentage can be shown. */
@@ -296,6 +296,8 @@ static void put_model(struct text *out, const struct telemetry_model *model, uin
     member_u64(out, "tokens_saved", model->tokens_saved);
     member_u64(out, "attempts", model->attempts);
     member_u64(out, "failovers", model->failovers);
+    member_u64(out, "hedges", model->hedges);
+    member_u64(out, "hedges_won", model->hedges_won);
     member_u64(out, "cost", model->cost);
     member_u64(out, "saved", model->saved);
     text_char(out, '}');
@@ -326,6 +328,8 @@ static void count_model(const struct telemetry_model *model, void *arg)
     counted->saved += model->saved;
     counted->attempts += model->attempts;
     counted->failovers += model->failovers;
+    counted->hedges += model->hedges;
+    counted->hedges_won += model->hedges_won;
     if (counted->out)
         put_model(counted->out, model, all, hits);
 }
@@ -384,6 +388,8 @@ static void put_money(struct text *out, const struct telemetry *telemetry, const
     text_char(out, '}');
     member_u64(out, "attempts", counted->attempts);
     member_u64(out, "failovers", counted->failovers);
+    member_u64(out, "hedges", counted->hedges);
+    member_u64(out, "hedges_won", counted->hedges_won);
 }
 
 void admin_put_ai(struct text *out, const struct admin *admin)

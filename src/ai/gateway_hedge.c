@@ -31,10 +31,20 @@ void ask_hedge_end(struct service_call *q)
     q->rival = (struct ask_rival){ 0 };
 }
 
+/* Under the rival's name. */
+static void count(struct service_call *q, bool won)
+{
+    struct telemetry *telemetry = q->gateway->options.money.telemetry;
+
+    if (telemetry)
+        telemetry_hedge(telemetry, q->loop, q->candidate->provider->name, q->model, q->endpoint, won);
+}
+
 /* The semantic cache learns what its own candidate said, and nobody else. */
 static void lead(struct service_call *q)
 {
     swap(q);
+    count(q, true);
     q->exact_key = q->alias_key = (struct key){ 0 };
     q->embedded = false;
 }
@@ -99,10 +109,12 @@ static void start_rival(struct service_call *q)
     q->candidate = q->candidates[next];
     q->model = q->candidate->model.len ? q->candidate->model : q->plain_model;
     if (begin(q)) {
-        if (q->hit)
+        if (q->hit) {
             ask_hedge_end(q);
-        else
+        } else {
+            count(q, false);
             swap(q);
+        }
         return;
     }
     q->at = before;

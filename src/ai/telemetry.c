@@ -116,15 +116,15 @@ bool telemetry_knows(const struct telemetry *telemetry, struct view provider, st
     return find_pair(telemetry, provider, model) >= 0;
 }
 
-static unsigned pair_of(const struct telemetry *telemetry, const struct ledger_row *row)
+static unsigned pair_of(const struct telemetry *telemetry, struct view provider, struct view model)
 {
     int found;
 
-    if (row->provider.len == 0)
+    if (provider.len == 0)
         return PAIR_NONE;
-    found = find_pair(telemetry, row->provider, row->model);
+    found = find_pair(telemetry, provider, model);
     if (found < 0)
-        found = find_pair(telemetry, row->provider, VIEW("other"));
+        found = find_pair(telemetry, provider, VIEW("other"));
     return found < 0 ? PAIR_OTHER : (unsigned)found;
 }
 
@@ -297,7 +297,8 @@ void telemetry_request(struct telemetry *telemetry, struct loop *loop, const str
                        const struct telemetry_more *more)
 {
     struct telemetry_part *part = &telemetry->parts[loop_index(loop)];
-    struct telemetry_cells *cells = cells_of(part, pair_of(telemetry, row), operation_of(row->endpoint));
+    struct telemetry_cells *cells =
+        cells_of(part, pair_of(telemetry, row->provider, row->model), operation_of(row->endpoint));
 
     CHECK(loop_index(loop) < telemetry->loops && row->outcome < LEDGER_OUTCOMES && row->tier < LEDGER_TIERS);
     count_money(part, row);
@@ -315,6 +316,17 @@ void telemetry_request(struct telemetry *telemetry, struct loop *loop, const str
     count_tokens(cells, row);
     if (row->attempts && row->input + row->output)
         count_answer(cells, row, more);
+}
+
+void telemetry_hedge(struct telemetry *telemetry, struct loop *loop, struct view provider, struct view model,
+                     enum ai_endpoint endpoint, bool won)
+{
+    struct telemetry_part *part = &telemetry->parts[loop_index(loop)];
+    struct telemetry_cells *cells =
+        cells_of(part, pair_of(telemetry, provider, model), operation_of((uint8_t)endpoint));
+
+    if (cells)
+        add(&cells->counters[won ? COUNTER_HEDGES_WON : COUNTER_HEDGES], 1);
 }
 
 /* ---- money ---- */
@@ -374,6 +386,8 @@ static uint64_t add_cells(const struct telemetry_cells *cells, struct telemetry_
         [COUNTER_TOKENS_SAVED] = &to->tokens_saved,
         [COUNTER_ATTEMPTS] = &to->attempts,
         [COUNTER_FAILOVERS] = &to->failovers,
+        [COUNTER_HEDGES] = &to->hedges,
+        [COUNTER_HEDGES_WON] = &to->hedges_won,
         [COUNTER_COST] = &to->cost,
         [COUNTER_SAVED] = &to->saved,
         [COUNTER_ESTIMATED] = &to->estimated,
@@ -389,7 +403,7 @@ static uint64_t add_cells(const struct telemetry_cells *cells, struct telemetry_
             to->requests[i][k] += n;
             all += n;
         }
-    return all;
+    return all + atomic_load_explicit(&cells->counters[COUNTER_HEDGES], memory_order_relaxed);
 }
 
 void telemetry_each(const struct telemetry *telemetry, void (*each)(const struct telemetry_model *model, void *arg),

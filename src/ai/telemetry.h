@@ -27,6 +27,10 @@ struct telemetry_more {
 /* On the loop's thread, once a request. */
 void telemetry_request(struct telemetry *telemetry, struct loop *loop, const struct ledger_row *row,
                        const struct telemetry_more *more);
+/* A second candidate was asked because the first was late; or, `won`: it is whose answer is waited for now. `provider` and `model` are the
+ * second's. On the loop's thread. */
+void telemetry_hedge(struct telemetry *telemetry, struct loop *loop, struct view provider, struct view model,
+                     enum ai_endpoint endpoint, bool won);
 /* Is this a model of the configuration, at this provider? Any thread. */
 bool telemetry_knows(const struct telemetry *telemetry, struct view provider, struct view model);
 
@@ -40,6 +44,7 @@ struct telemetry_model {
     uint64_t requests[LEDGER_OUTCOMES][LEDGER_TIERS];
     uint64_t input, cached, cache_write, output, reasoning; /* paid */
     uint64_t tokens_saved, attempts, failovers;
+    uint64_t hedges, hedges_won; /* asked because another one was late */
     uint64_t cost, saved; /* micro-units */
     uint64_t estimated;   /* requests whose usage the provider did not say */
 };

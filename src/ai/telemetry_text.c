@@ -175,6 +175,10 @@ static const struct {
       offsetof(struct telemetry_model, attempts) },
     { "doorstep_ai_failovers_total", "Candidates that failed before this one was asked.",
       offsetof(struct telemetry_model, failovers) },
+    { "doorstep_ai_hedges_total", "Second calls, made to this one because another one was late.",
+      offsetof(struct telemetry_model, hedges) },
+    { "doorstep_ai_hedges_won_total", "Of these, those that answered first, or alone.",
+      offsetof(struct telemetry_model, hedges_won) },
     { "doorstep_ai_estimated_total", "Requests whose usage the provider did not say.",
       offsetof(struct telemetry_model, estimated) },
 };

@@ -124,3 +124,50 @@ aiFlow('the log says once that a credential is dead, and nothing of it', async (
     assert.equal(lines(s, 'is dead').length, 3);
     assert.ok(!/sk-|no such key/.test(s.node.stdout + s.node.stderr));
 });
+
+/* ---- two at once ---- */
+
+const BOTH = [{ provider: 'cloud', model: 'gpt-4o-mini' }, { provider: 'claude', model: 'claude-test-1' }];
+
+aiFlow('second calls are counted, and those of them that won', { models: { fast: { candidates: BOTH, hedge: { enabled: true, after: '20ms', percent: 100 } } } }, async (s) => {
+    const { cloud, claude } = s.providers;
+    const counted = async () => {
+        const metrics = await s.node.metrics();
+        const of = (name) => metrics.get(`doorstep_ai_${name}_total{provider="claude",model="claude-test-1"}`);
+        return [of('hedges'), of('hedges_won')];
+    };
+    const ask = (content) => s.chat({ model: 'fast', ...user(content) });
+    // The second is left: it is counted though no answer is of it.
+    const [one, two] = [gate(), gate()];
+    cloud.next({ wait: one.held });
+    claude.next({ wait: two.held });
+    const asking = ask('the first is faster');
+    await claude.arrived(1);
+    assert.deepEqual(await counted(), [1, 0]);
+    one.open();
+    assert.match((await asking).said, /of cloud/);
+    assert.equal(await claude.last.gone, true);
+    two.open();
+    // The second is first.
+    const three = gate();
+    cloud.next({ wait: three.held });
+    assert.match((await ask('the second is faster')).said, /of claude/);
+    assert.deepEqual(await counted(), [2, 1]);
+    three.open();
+    // The first fails while the second is under way.
+    const [four, five] = [gate(), gate()];
+    cloud.next({ wait: four.held, error: 'server' });
+    claude.next({ wait: five.held });
+    const third = ask('the first fails');
+    await claude.arrived(3);
+    four.open();
+    five.open();
+    assert.match((await third).said, /of claude/);
+    assert.deepEqual(await counted(), [3, 2]);
+    // Nobody is late.
+    assert.match((await s.chat(user('one alone'))).said, /of cloud/);
+    assert.deepEqual(await counted(), [3, 2]);
+    const { ai } = JSON.parse((await s.node.admin('/top')).text);
+    assert.deepEqual([ai.hedges, ai.hedges_won], [3, 2]);
+    assert.deepEqual([ai.models.find((model) => model.provider === 'claude').hedges], [3]);
+});

@@ -103,6 +103,20 @@ static void assert_not_written(const char *line)
     heap_free(text);
 }
 
+/* Proves that second calls are counted under who was asked second, summed over the loops, though no request was answered there. */
+static void test_hedges(void **state)
+{
+    (void)state;
+    telemetry_hedge(telemetry, loops[0], VIEW("cloud"), VIEW("big"), AI_CHAT, false);
+    telemetry_hedge(telemetry, loops[1], VIEW("cloud"), VIEW("big"), AI_MESSAGES, false);
+    telemetry_hedge(telemetry, loops[1], VIEW("cloud"), VIEW("big"), AI_MESSAGES, true);
+    telemetry_hedge(telemetry, loops[1], VIEW("cloud"), VIEW("what a client says"), AI_CHAT, false);
+    assert_written("doorstep_ai_hedges_total{provider=\"cloud\",model=\"big\"} 2\n");
+    assert_written("doorstep_ai_hedges_won_total{provider=\"cloud\",model=\"big\"} 1\n");
+    assert_written("doorstep_ai_hedges_total{provider=\"cloud\",model=\"other\"} 1\n");
+    assert_not_written("client says");
+}
+
 /* Proves that a provider's answer is in every series it belongs to, summed over the loops, in the right buckets. */
 static void test_answer(void **state)
 {
@@ -300,6 +314,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hit, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hedges, setup, teardown),
         cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(test_money, setup, teardown),
