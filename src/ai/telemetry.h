@@ -45,8 +45,8 @@ struct telemetry_model {
     uint64_t input, cached, cache_write, output, reasoning; /* paid */
     uint64_t tokens_saved, attempts, failovers;
     uint64_t hedges, hedges_won; /* asked because another one was late */
-    uint64_t cost, saved; /* micro-units */
-    uint64_t estimated;   /* requests whose usage the provider did not say */
+    uint64_t cost, saved;        /* micro-units */
+    uint64_t estimated;          /* requests whose usage the provider did not say */
 };
 /* Sums since start; those that were never asked are left out. */
 void telemetry_each(const struct telemetry *telemetry, void (*each)(const struct telemetry_model *model, void *arg),
