@@ -440,7 +440,7 @@ static bool call_sound(struct source *source, struct buf *fields)
 
     if (call->sound && call->head.body != BODY_LENGTH)
         call_put_usage(call, fields);
-    return call->sound;
+    return call->sound && !(call->request.limited && call->watch.limited);
 }
 
 static void call_close(struct source *source)

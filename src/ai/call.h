@@ -50,6 +50,7 @@ struct ai_call_request {
     uint64_t max_age_s;    /* for how long the answer may be kept; 0: not at all */
     bool stream;           /* the client asked for a stream: its first content has a limit of its own */
     bool raw;              /* pass through as it comes: nothing of it is understood */
+    bool limited;          /* in a way that no key knows: an answer cut by that is not kept */
     bool usage_asked;      /* the client asked for usage in its stream */
     unsigned retries;      /* of this provider, besides changing credentials */
     struct view tags;      /* Cache-Tag of the stored answer */

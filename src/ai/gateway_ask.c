@@ -282,6 +282,7 @@ static int prepare(struct service_call *q, struct flight *flight)
     request->max_age_s = q->ttl_ms / 1000;
     request->raw = !q->parsed;
     request->stream = q->facts.stream;
+    request->limited = provider == q->endpoint && ask_must_limit(q) && !q->candidate->max_output;
     request->usage_asked = q->facts.include_usage;
     request->retries = q->at + 1 < q->candidate_count ? 0 : q->candidate->provider->retries;
     request->done = landed;

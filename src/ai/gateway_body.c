@@ -87,7 +87,7 @@ static void apply(const struct edits *edits, struct view body, struct buf *out)
 
 /* What a hard budget has reserved must be all that can come. Completions have a limit of their own when none is said (16 tokens, says
  * OpenAI): a larger one would make them dearer. */
-static bool must_limit(const struct service_call *q)
+bool ask_must_limit(const struct service_call *q)
 {
     if (q->facts.max_tokens)
         return false;
@@ -128,7 +128,7 @@ static int copy_with_edits(struct service_call *q, struct buf *ret)
     }
     if (metered && q->facts.stream && !q->facts.include_usage)
         ask_usage(q, &edits, &options);
-    if (must_limit(q))
+    if (ask_must_limit(q))
         limit_output(q, &edits, memory);
     apply(&edits, q->in.body, ret);
     if (model.failed || options.failed)

@@ -250,7 +250,10 @@ bool ask_hedge_take_over(struct service_call *q);
 /* The rival is not needed any more. */
 void ask_hedge_end(struct service_call *q);
 
-/* gateway_body.c: 0 and the body; -EINVAL with the reason; -ENOMEM. */
+/* gateway_body.c */
+/* The client set no limit for the answer, and there must be one. */
+bool ask_must_limit(const struct service_call *q);
+/* 0 and the body; -EINVAL with the reason; -ENOMEM. */
 int ask_body(struct service_call *q, enum ai_endpoint provider, struct buf *ret, struct text *reason);
 /* What the provider's endpoint is for a client's. False: it has none that fits. */
 bool ask_endpoint(const struct service_call *q, const struct ai_provider *provider, enum ai_endpoint *ret);

@@ -174,6 +174,8 @@ static unsigned take_choice(struct watch *watch, uint32_t choice, uint64_t place
         marks |= WATCH_CONTENT;
     if (text && note_value(watch, text))
         marks |= WATCH_CONTENT;
+    if (is_said(doc, reason) && json_is(doc, reason, VIEW("length")))
+        watch->limited = true;
     if (is_said(doc, reason) && json_is(doc, reason, VIEW("error")))
         marks |= note_error(watch);
     return marks;
@@ -198,6 +200,12 @@ static unsigned take_choices(struct watch *watch, bool plain)
 }
 
 /* ---- messages ---- */
+
+static void take_stop(struct watch *watch, uint32_t reason)
+{
+    watch->finished = watch->finished || is_said(&watch->doc, reason);
+    watch->limited = watch->limited || (reason && json_is(&watch->doc, reason, VIEW("max_tokens")));
+}
 
 static unsigned take_block(struct watch *watch, uint32_t block)
 {
@@ -255,8 +263,8 @@ static unsigned take_messages_event(struct watch *watch, const struct sse_event 
         return inner ? take_block(watch, inner) : broken(watch);
     } else if (json_is(doc, type, VIEW("message_delta"))) {
         inner = object_in(doc, 0, VIEW("delta"));
-        if (inner && is_said(doc, json_get(doc, inner, VIEW("stop_reason"))))
-            watch->finished = true;
+        if (inner)
+            take_stop(watch, json_get(doc, inner, VIEW("stop_reason")));
         ai_usage_read(doc, object_in(doc, 0, VIEW("usage")), &watch->usage);
     } else if (json_is(doc, type, VIEW("message_stop"))) {
         return WATCH_END;
@@ -278,7 +286,7 @@ static unsigned take_messages_plain(struct watch *watch)
             watch->bad_tool = true;
         marks |= take_block(watch, i);
     }
-    watch->finished = is_said(doc, json_get(doc, 0, VIEW("stop_reason")));
+    take_stop(watch, json_get(doc, 0, VIEW("stop_reason")));
     ai_usage_read(doc, object_in(doc, 0, VIEW("usage")), &watch->usage);
     return marks;
 }
@@ -301,7 +309,8 @@ static unsigned take_response(struct watch *watch, uint32_t response)
         marks |= WATCH_CONTENT;
     }
     /* Queued or in progress: a background response, which is no answer yet. */
-    watch->finished = !status || json_is(doc, status, VIEW("completed")) || json_is(doc, status, VIEW("incomplete"));
+    watch->limited = status && json_is(doc, status, VIEW("incomplete"));
+    watch->finished = !status || json_is(doc, status, VIEW("completed")) || watch->limited;
     ai_usage_read(doc, object_in(doc, response, VIEW("usage")), &watch->usage);
     return marks;
 }

@@ -35,6 +35,7 @@ struct watch {
     uint32_t events;
     bool begun;                    /* messages: there was a message_start */
     bool content, ended, finished; /* finished: a finish_reason / stop_reason was said, by every choice */
+    bool limited;                  /* ... and one was that there may be no more tokens */
     bool bad_tool;                 /* a tool call whose arguments are no JSON object */
     bool broken;                   /* data that is no JSON, or not what the endpoint answers */
     enum watch_error error;

@@ -139,7 +139,8 @@ static const struct option candidate_table[] = {
       .offset = MEMBER(site_ai_candidate, max_output),
       .preset = "0",
       .max = INT32_MAX,
-      .help = "Set as the limit of answers where the client sets none, so that budgets have a bound. 0: none." },
+      .help = "Set as the limit of answers where the client sets none, so that budgets have a bound. 0: "
+              "none, but under hard budgets, which need one (16384 tokens, or what the context leaves)." },
     { .name = "concurrency",
       .type = OPTION_INT,
       .offset = MEMBER(site_ai_candidate, concurrency),

@@ -197,6 +197,23 @@ aiFlow('a budget in tokens counts tokens; a soft one counts, and refuses nobody'
     assert.ok(soft.spent > soft.limit && soft.soft_exceeded_total > 0 && soft.refused_total === 0, JSON.stringify(soft));
 });
 
+aiFlow('an answer that a limit of ours cut short is for its own request alone', MONEY, async (s) => {
+    s.node = await s.startNode({ config: money(s, { budgets: [{ name: 'all', limit: '1000' }] }) });
+    for (const [path, provider, body, kept] of [
+        [CHATS, s.cloud, { ...CHAT, ...user('ours') }, false], [CHATS, s.cloud, { ...CHAT, ...user('theirs'), max_tokens: 50 }, true],
+        ['/v1/messages', s.claude, { ...MESSAGE, ...user('theirs') }, true],
+    ]) {
+        for (const stream of [false, true]) {
+            provider.reset();
+            provider.always({ finish: 'length' });
+            const both = { ...body, seed: stream ? 1 : 2 };
+            assert.equal((await s.ask(path, { ...both, stream })).status, 200);
+            await s.ask(path, both);
+            assert.equal(provider.count, kept ? 1 : 2, `${path} ${JSON.stringify(both)}`);
+        }
+    }
+});
+
 aiFlow('under a hard budget an answer without a limit gets one, and no more than is reserved', { ...MONEY, models: {
     least: { candidates: [{ provider: 'cloud', model: 'gpt-x', max_output: 70 }] }, small: { candidates: [{ provider: 'cloud', model: 'gpt-x', context: 4096 }] },
 } }, async (s) => {
