@@ -32,9 +32,9 @@ struct account {
         uint64_t tokens;
         int64_t cost;
     } models[ACCOUNT_MODELS_MAX]; /* whose calls cost something */
-    struct ai_spans *spans; /* NULL: not recorded */
-    unsigned open;          /* calls that are not settled yet */
-    unsigned calls;         /* those that are */
+    struct ai_spans *spans;       /* NULL: not recorded */
+    unsigned open;                /* calls that are not settled yet */
+    unsigned calls;               /* those that are */
     struct rate_subject limits[ACCOUNT_LIMITS_MAX];
     unsigned limit_count;
     uint64_t taken;     /* tokens, from each of them */

@@ -236,7 +236,8 @@ bool gateway_reload(struct gateway *gateway, const struct site *site, struct tex
     /* A budget that is new may be one for what was spent already. */
     r = budget_restore(gateway->budgets, gateway->state, clock_wall_ms());
     if (r < 0)
-        log_warn("ai: what the ledger says of new budgets was not read (%s): they begin with nothing spent", strerror(-r));
+        log_warn("ai: what the ledger says of new budgets was not read (%s): they begin with nothing spent",
+                 strerror(-r));
     old = atomic_exchange(&gateway->prices, prices);
     rcu_synchronize(); /* loops use prices within a turn */
     prices_free(old);

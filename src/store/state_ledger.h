@@ -35,7 +35,8 @@ struct ledger_row {
     struct view client_model; /* as asked for: often an alias */
     struct view provider, model, region;
     struct view error_class;
-    struct view other_model; /* of a further call for this request; empty: none. Known to the sums alone, which count its part as its own */
+    struct view
+        other_model; /* of a further call for this request; empty: none. Known to the sums alone, which count its part as its own */
     uint64_t input, cached, cache_write, output, reasoning; /* usage, also of a hit (then of the stored answer) */
     uint64_t tokens;                                        /* what was charged to token budgets: 0 for a hit */
     int64_t reserved, cost, saved;
