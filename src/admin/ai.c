@@ -58,10 +58,7 @@ static void look_at_budgets(const struct admin *admin, struct budgets_seen *ret)
         budget_each(admin->budgets, clock_wall_ms(), see_budget, ret);
 }
 
-static const struct {
-    const char *name, *type, *help;
-    size_t offset;
-} budget_series[] = {
+static const struct series budget_series[] = {
     { "doorstep_ai_budget_limit", "gauge", "Limit of the budget (of each of its instances): millionths, or tokens.",
       offsetof(struct budget_sum, limit) },
     { "doorstep_ai_budget_spent", "gauge", "Spent in the present window.", offsetof(struct budget_sum, spent) },
@@ -135,10 +132,7 @@ static void put_budgets(struct text *out, const struct admin *admin)
         "doorstep_ai_ledger_" name, type, help, offsetof(struct ledger_stats, member) \
     }
 
-static const struct {
-    const char *name, *type, *help;
-    size_t offset;
-} ledger_series[] = {
+static const struct series ledger_series[] = {
     LEDGER(rows, "rows_total", "counter", "Rows written: one for each request."),
     LEDGER(committed, "committed_total", "counter", "Of these, on disk."),
     LEDGER(lost, "lost_total", "counter", "Rows that were dropped, because the disk did not take them."),
@@ -156,15 +150,9 @@ static void write_ledger(struct text *out, const struct admin *admin)
     if (!admin->ledger)
         return;
     ledger_stats(admin->ledger, &stats);
-    for (size_t i = 0; i < ARRAY_LEN(ledger_series); i++) {
-        uint64_t value;
-
-        memcpy(&value, (const char *)&stats + ledger_series[i].offset, sizeof(value));
-        admin_family(out, ledger_series[i].name, ledger_series[i].type, ledger_series[i].help);
-        text_printf(out, "%s %llu\n", ledger_series[i].name, (unsigned long long)value);
-    }
-    admin_family(out, "doorstep_ai_ledger_in_trouble", "gauge", "1: the latest batch could not be committed.");
-    text_printf(out, "doorstep_ai_ledger_in_trouble %d\n", stats.in_trouble);
+    admin_series(out, ledger_series, ARRAY_LEN(ledger_series), &stats);
+    admin_single(out, "doorstep_ai_ledger_in_trouble", "gauge", "1: the latest batch could not be committed.",
+                 stats.in_trouble);
 }
 
 static void put_ledger(struct text *out, const struct admin *admin)
@@ -192,10 +180,7 @@ static void put_ledger(struct text *out, const struct admin *admin)
         "doorstep_trace_" name, type, help, offsetof(struct tracer_stats, member) \
     }
 
-static const struct {
-    const char *name, *type, *help;
-    size_t offset;
-} tracer_series[] = {
+static const struct series tracer_series[] = {
     SPANS(spans, "spans_total", "counter", "Spans recorded."),
     SPANS(exported, "exported_total", "counter", "Of these, taken by the collector."),
     SPANS(dropped, "dropped_total", "counter", "Of these, dropped because too many waited."),
@@ -212,13 +197,7 @@ static void write_tracer(struct text *out, const struct admin *admin)
     if (!admin->tracer || !tracer_is_on(admin->tracer))
         return;
     tracer_stats(admin->tracer, &stats);
-    for (size_t i = 0; i < ARRAY_LEN(tracer_series); i++) {
-        uint64_t value;
-
-        memcpy(&value, (const char *)&stats + tracer_series[i].offset, sizeof(value));
-        admin_family(out, tracer_series[i].name, tracer_series[i].type, tracer_series[i].help);
-        text_printf(out, "%s %llu\n", tracer_series[i].name, (unsigned long long)value);
-    }
+    admin_series(out, tracer_series, ARRAY_LEN(tracer_series), &stats);
 }
 
 /* ---- keys of clients ---- */

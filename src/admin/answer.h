@@ -64,6 +64,13 @@ void admin_put_providers(struct text *out, const struct ai_config *config);
 void admin_write_semantic(struct text *out, const struct admin *admin);
 void admin_put_semantic(struct text *out, const struct admin *admin, uint64_t requests);
 
+/* series.c: a 64-bit number of a statistics struct as a metric of its own, by its place there. */
+struct series {
+    const char *name, *type, *help;
+    size_t offset;
+};
+void admin_series(struct text *out, const struct series *series, size_t count, const void *stats);
+void admin_single(struct text *out, const char *name, const char *type, const char *help, uint64_t value);
 /* The two lines before the samples of a metric. */
 void admin_family(struct text *out, const char *name, const char *type, const char *help);
 

@@ -39,33 +39,28 @@ static double refused(void *arg)
     return metrics_refused(admin->metrics);
 }
 
-static void single(struct text *out, const char *name, const char *type, const char *help, uint64_t value)
-{
-    admin_family(out, name, type, help);
-    text_printf(out, "%s %llu\n", name, (unsigned long long)value);
-}
-
 static void write_memory(struct text *out, void *arg)
 {
     const struct admin *admin = arg;
     struct memory_stats stats;
 
     memory_stats(admin->server->memory, &stats);
-    single(out, "doorstep_memory_limit_bytes", "gauge", "Configured size of the memory tier.", stats.limit);
-    single(out, "doorstep_memory_effective_limit_bytes", "gauge", "The limit less what the allocator wastes.",
-           stats.effective_limit);
-    single(out, "doorstep_memory_bytes", "gauge", "Bytes charged to the memory tier, index and overhead included.",
-           stats.bytes);
-    single(out, "doorstep_memory_waiting_bytes", "gauge", "Of these, waiting to be freed.", stats.waiting);
-    single(out, "doorstep_memory_objects", "gauge", "Stored responses.", stats.objects);
-    single(out, "doorstep_memory_entries", "gauge", "Keys, each with one or more variants.", stats.entries);
-    single(out, "doorstep_memory_inserts_total", "counter", "Responses stored.", stats.inserts);
-    single(out, "doorstep_memory_replaced_total", "counter", "Of these, in the place of an older one.", stats.replaced);
-    single(out, "doorstep_memory_evictions_total", "counter", "Responses pushed out by others.", stats.evictions);
-    single(out, "doorstep_memory_evicted_bytes_total", "counter", "Their bytes.", stats.evicted_bytes);
-    single(out, "doorstep_memory_dropped_total", "counter", "Responses purged or invalidated.", stats.dropped);
-    single(out, "doorstep_memory_ghost_hits_total", "counter", "Responses stored again soon after their eviction.",
-           stats.ghost_hits);
+    admin_single(out, "doorstep_memory_limit_bytes", "gauge", "Configured size of the memory tier.", stats.limit);
+    admin_single(out, "doorstep_memory_effective_limit_bytes", "gauge", "The limit less what the allocator wastes.",
+                 stats.effective_limit);
+    admin_single(out, "doorstep_memory_bytes", "gauge",
+                 "Bytes charged to the memory tier, index and overhead included.", stats.bytes);
+    admin_single(out, "doorstep_memory_waiting_bytes", "gauge", "Of these, waiting to be freed.", stats.waiting);
+    admin_single(out, "doorstep_memory_objects", "gauge", "Stored responses.", stats.objects);
+    admin_single(out, "doorstep_memory_entries", "gauge", "Keys, each with one or more variants.", stats.entries);
+    admin_single(out, "doorstep_memory_inserts_total", "counter", "Responses stored.", stats.inserts);
+    admin_single(out, "doorstep_memory_replaced_total", "counter", "Of these, in the place of an older one.",
+                 stats.replaced);
+    admin_single(out, "doorstep_memory_evictions_total", "counter", "Responses pushed out by others.", stats.evictions);
+    admin_single(out, "doorstep_memory_evicted_bytes_total", "counter", "Their bytes.", stats.evicted_bytes);
+    admin_single(out, "doorstep_memory_dropped_total", "counter", "Responses purged or invalidated.", stats.dropped);
+    admin_single(out, "doorstep_memory_ghost_hits_total", "counter",
+                 "Responses stored again soon after their eviction.", stats.ghost_hits);
     admin_family(out, "doorstep_memory_refused_total", "counter", "Responses the tier did not take, by reason.");
     for (unsigned i = MEMORY_STORED + 1; i < MEMORY_REFUSALS; i++)
         text_printf(out, "doorstep_memory_refused_total{why=\"%s\"} %llu\n",

@@ -3,30 +3,6 @@
 #include "cache/bus.h"
 #include "cache/purge_pg.h"
 
-/* One number of a statistics struct, by its place in it. */
-struct series {
-    const char *name, *type, *help;
-    size_t offset;
-};
-
-static void write_series(struct text *out, const struct series *series, size_t count, const void *stats)
-{
-    for (size_t i = 0; i < count; i++) {
-        uint64_t value;
-
-        memcpy(&value, (const char *)stats + series[i].offset, sizeof(value));
-        text_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", series[i].name, series[i].help, series[i].name,
-                    series[i].type, series[i].name, (unsigned long long)value);
-    }
-}
-
-static void write_one(struct text *out, const char *name, const char *type, const char *help, uint64_t value)
-{
-    const struct series one = { .name = name, .type = type, .help = help };
-
-    write_series(out, &one, 1, &value);
-}
-
 #define DISK(member, name, type, help) \
     { \
         "doorstep_disk_" name, type, help, offsetof(struct disk_stats, member) \
@@ -140,15 +116,15 @@ static const struct series pg_series[] = {
     PG(errors, "errors_total", "counter", "Connections and reads that failed."),
 };
 
-#define WRITE(out, series, stats) write_series(out, series, ARRAY_LEN(series), stats)
+#define WRITE(out, series, stats) admin_series(out, series, ARRAY_LEN(series), stats)
 
 static void write_disk(struct text *out, const struct server *server)
 {
     struct disk_stats stats;
 
     disk_stats(server->disk, &stats);
-    write_one(out, "doorstep_disk_up", "gauge", "1: the disk tier works; 0: it switched itself off and keeps trying.",
-              stats.on);
+    admin_single(out, "doorstep_disk_up", "gauge",
+                 "1: the disk tier works; 0: it switched itself off and keeps trying.", stats.on);
     WRITE(out, disk_series, &stats);
 }
 
@@ -159,13 +135,13 @@ static void write_shared(struct text *out, const struct server *server)
 
     shared_stats(server->shared, &shared);
     redis_stats(server->redis, &redis);
-    write_one(out, "doorstep_shared_clock_known", "gauge",
-              "1: the store's clock is known; without it nothing is shared.", shared.clock_known);
-    write_one(out, "doorstep_shared_clock_error_milliseconds", "gauge", "What the measurement of it can be wrong by.",
-              shared.clock_error_ms);
+    admin_single(out, "doorstep_shared_clock_known", "gauge",
+                 "1: the store's clock is known; without it nothing is shared.", shared.clock_known);
+    admin_single(out, "doorstep_shared_clock_error_milliseconds", "gauge",
+                 "What the measurement of it can be wrong by.", shared.clock_error_ms);
     WRITE(out, shared_series, &shared);
-    write_one(out, "doorstep_store_breaker_open", "gauge",
-              "1: the store failed too often and is left alone for a while.", redis.breaker_open);
+    admin_single(out, "doorstep_store_breaker_open", "gauge",
+                 "1: the store failed too often and is left alone for a while.", redis.breaker_open);
     WRITE(out, redis_series, &redis);
 }
 
@@ -174,10 +150,10 @@ static void write_bus(struct text *out, const struct server *server)
     struct bus_stats stats;
 
     bus_stats(server->bus, &stats);
-    write_one(out, "doorstep_bus_connected", "gauge", "1: the bus is connected.", stats.connected);
-    write_one(out, "doorstep_bus_caught_up", "gauge", "1: no purge of another node is known that is not applied.",
-              stats.caught_up);
-    write_one(out, "doorstep_bus_nodes", "gauge", "Nodes alive on the bus, this one included.", stats.nodes);
+    admin_single(out, "doorstep_bus_connected", "gauge", "1: the bus is connected.", stats.connected);
+    admin_single(out, "doorstep_bus_caught_up", "gauge", "1: no purge of another node is known that is not applied.",
+                 stats.caught_up);
+    admin_single(out, "doorstep_bus_nodes", "gauge", "Nodes alive on the bus, this one included.", stats.nodes);
     WRITE(out, bus_series, &stats);
 }
 
@@ -204,8 +180,8 @@ static void write_tiers(struct text *out, void *arg)
         struct purge_pg_stats stats;
 
         purge_pg_stats(server->pg, &stats);
-        write_one(out, "doorstep_purge_database_current", "gauge", "1: everything the database says is applied.",
-                  stats.current);
+        admin_single(out, "doorstep_purge_database_current", "gauge", "1: everything the database says is applied.",
+                     stats.current);
         WRITE(out, pg_series, &stats);
     }
 }

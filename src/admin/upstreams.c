@@ -34,16 +34,8 @@ unsigned admin_upstreams(const struct http_config *config, struct upstream **ret
 
 /* ---- metrics ---- */
 
-void admin_family(struct text *out, const char *name, const char *type, const char *help)
-{
-    text_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 /* The numbers of an upstream that are one value each. */
-static const struct {
-    const char *name, *type, *help;
-    size_t offset;
-} upstream_series[] = {
+static const struct series upstream_series[] = {
 #define AT(member) offsetof(struct upstream_stats, member)
     { "doorstep_upstream_exchanges_total", "counter", "Requests started towards the upstream.", AT(exchanges) },
     { "doorstep_upstream_connects_total", "counter", "Connections established.", AT(connects) },
