@@ -127,7 +127,7 @@ static unsigned check_ai(const struct site_ai *ai, FILE *out)
             mistakes += check_file(provider->key_files.items[k], "ai.providers.key_files", out);
         mistakes += check_tls(&provider->upstream.tls, out);
     }
-    if (ai->semantic.provider.len == 0)
+    if (ai->semantic.kind != EMBEDDING_ENDPOINT)
         mistakes += check_file(ai->semantic.model, "ai.semantic.model", out);
     return mistakes;
 }

@@ -102,7 +102,7 @@ static int open_embedding(struct gateway *gateway, const struct site *site, stru
 
     if (from->model.len == 0)
         return 0;
-    if (from->kind == 2) {
+    if (from->kind == EMBEDDING_ENDPOINT) {
         struct embed_remote_options options = {
             .provider = from->provider,
             .server = site->ai.providers.items[from->provider_index].url.text,
@@ -113,7 +113,7 @@ static int open_embedding(struct gateway *gateway, const struct site *site, stru
 
         return embed_remote_new(&options, &gateway->embed);
     }
-    if (from->kind == 0)
+    if (from->kind == EMBEDDING_STATIC)
         return embed_static_open(from->model.ptr, &gateway->embed, reason);
     return embed_onnx_open(from->model.ptr, from->library.len ? from->library.ptr : NULL, 1, &gateway->embed, reason);
 }

@@ -618,7 +618,8 @@ void site_ai_check(struct site *site, struct conf_report *report)
     site_ai_rules_check(site, report);
     site_ai_semantic_check(ai, report);
     for (size_t i = 0; i < site->routes.count; i++)
-        if (site->routes.items[i].ai.present && site->routes.items[i].ai.semantic == 2 && ai->semantic.model.len == 0)
+        if (site->routes.items[i].ai.present && site->routes.items[i].ai.semantic == AI_SEMANTIC_EMBEDDING &&
+            ai->semantic.model.len == 0)
             conf_complain(report, "routes", "semantic: embedding needs a model: set ai.semantic.model");
     if (ai->present && ai->providers.count == 0)
         conf_complain(

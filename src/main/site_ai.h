@@ -57,12 +57,14 @@ struct site_ai_budget {
     bool soft, shared;
 };
 
+enum site_ai_embedding { EMBEDDING_STATIC, EMBEDDING_ONNX, EMBEDDING_ENDPOINT };
+
 struct site_ai_semantic {
     double threshold;
     double false_hits;
     uint64_t entries;
     struct view model; /* directory, or an endpoint's model; empty: canonical prompts only */
-    unsigned kind;     /* 0 static, 1 onnx, 2 endpoint */
+    unsigned kind;     /* enum site_ai_embedding */
     struct view library;
     struct view provider;  /* of an endpoint */
     size_t provider_index; /* filled by site_ai_check() */

@@ -68,7 +68,7 @@ void site_ai_semantic_check(struct site_ai *ai, struct conf_report *report)
     struct site_ai_semantic *semantic = &ai->semantic;
     size_t i = 0;
 
-    if (semantic->kind != 2)
+    if (semantic->kind != EMBEDDING_ENDPOINT)
         return;
     while (i < ai->providers.count && !view_eq(ai->providers.items[i].name, semantic->provider))
         i++;
