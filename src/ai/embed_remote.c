@@ -129,28 +129,6 @@ static void note(struct remote_model *model, bool good, uint64_t now_ms)
 
 /* ---- a question ---- */
 
-static void put_string(struct buf *b, struct view text)
-{
-    static const char digits[] = "0123456789abcdef";
-
-    buf_char(b, '"');
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-
-        if (c == '"' || c == '\\') {
-            buf_char(b, '\\');
-            buf_char(b, (char)c);
-        } else if (c < 0x20) {
-            buf_put(b, VIEW("\\u00"));
-            buf_char(b, digits[c >> 4]);
-            buf_char(b, digits[c & 15]);
-        } else {
-            buf_char(b, (char)c);
-        }
-    }
-    buf_char(b, '"');
-}
-
 /* Cuts between characters. */
 static struct view first_text(struct view text, size_t max)
 {
@@ -166,9 +144,9 @@ static struct buf make_body(const struct remote_model *model, struct view text)
     struct buf body = buf_make(8 * EMBED_TEXT_MAX);
 
     buf_put(&body, VIEW("{\"model\":"));
-    put_string(&body, model->options.model);
+    buf_json(&body, model->options.model);
     buf_put(&body, VIEW(",\"input\":"));
-    put_string(&body, first_text(text, EMBED_TEXT_MAX));
+    buf_json(&body, first_text(text, EMBED_TEXT_MAX));
     buf_put(&body, VIEW(",\"encoding_format\":\"float\"}"));
     return body;
 }
