@@ -22,6 +22,7 @@ static void *worker_main(void *arg)
     struct workers *workers = arg;
     struct node *link;
 
+    (void)pthread_setname_np(pthread_self(), "worker");
     pthread_mutex_lock(&workers->lock);
     for (;;) {
         while (!(link = list_pop(&workers->queue)) && !workers->stopping)

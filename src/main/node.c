@@ -224,6 +224,11 @@ static int open_listeners(struct runtime *node, const struct site *site)
 
 static void *loop_thread(void *arg)
 {
+    char memory[16];
+    struct text name = TEXT_ON(memory);
+
+    text_printf(&name, "loop-%u", loop_index(arg));
+    (void)pthread_setname_np(pthread_self(), text_str(&name));
     loop_run(arg);
     return NULL;
 }

@@ -465,6 +465,7 @@ void *keeper_main(void *arg)
     struct disk *disk = arg;
     uint64_t next_ms = clock_mono_ms() + disk->options.checkpoint_ms;
 
+    (void)pthread_setname_np(pthread_self(), "disk-keeper");
     while (keeper_wait(disk, next_ms)) {
         pthread_mutex_lock(&disk->keeping);
         if (clock_mono_ms() >= next_ms) {

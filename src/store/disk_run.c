@@ -205,6 +205,7 @@ void *writer_main(void *arg)
     struct disk *disk = arg;
     struct queue *queue = &disk->queue;
 
+    (void)pthread_setname_np(pthread_self(), "disk-writer");
     pthread_mutex_lock(&queue->lock);
     if (!atomic_load(&disk->on))
         set_retry(queue);

@@ -69,6 +69,7 @@ static void *reclaim_main(void *arg)
     struct reclaim *reclaim = arg;
     bool last;
 
+    (void)pthread_setname_np(pthread_self(), "reclaim");
     urcu_qsbr_register_thread();
     rcu_offline();
     do {

@@ -185,6 +185,7 @@ static void *state_main(void *arg)
 {
     struct state *state = arg;
 
+    (void)pthread_setname_np(pthread_self(), "state");
     for (;;) {
         char memory[sizeof(state->stats.trouble)];
         struct text trouble = TEXT_ON(memory);
