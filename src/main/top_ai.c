@@ -139,7 +139,7 @@ void top_draw_ai(struct screen *screen, const struct samples *s)
             top_short(flat_number(&s->now, "ai.tokens.output"), c),
             top_short(flat_number(&s->now, "ai.tokens.saved"), d),
             flat_number(&s->now, "ai.ledger.lost") > 0 ? "   LEDGER ROWS LOST" : "");
-    top_row(screen, "    money today %.4f saved %.4f   this month %.4f saved %.4f   failovers %.0f",
+    top_row(screen, "    money today %.4f saved %.4f   month %.4f saved %.4f   failovers %.0f",
             flat_number(&s->now, "ai.money.today") / 1e6, flat_number(&s->now, "ai.money.today_saved") / 1e6,
             flat_number(&s->now, "ai.money.month") / 1e6, flat_number(&s->now, "ai.money.month_saved") / 1e6,
             flat_number(&s->now, "ai.failovers"));
