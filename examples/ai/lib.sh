@@ -68,6 +68,7 @@ start_node() {
         found="s#^  prices:#    machine: { url: \"http://127.0.0.1:$model_port/v1\", dialect: openai, rung: device, models: [\"$model_name\"] }\n  prices:#"
     sed -e "s/127.0.0.1:9001/127.0.0.1:$cloud_port/" -e "s/127.0.0.1:9003/127.0.0.1:$local_port/" \
         -e "s/127.0.0.1:6379/127.0.0.1:$redis_port/" -e "s/127.0.0.1:8081/$2/" -e "s/127.0.0.1:9181/$3/" -e "$found" \
+        -e "s#state-eu.db#$work/state-$1.db#" \
         -e "s/node-eu, region: eu/node-${region[$1]}, region: ${region[$1]}/" $here/site.yaml >"$work/node-$1.yaml"
     "$doorstep" run -c "$work/node-$1.yaml" >"$work/node-$1" 2>&1 &
     node_pid[$1]=$!
