@@ -51,23 +51,14 @@ void answer_error(struct admin_answer *ret, int status, const char *error)
     answer_write(ret, status, "application/json", write_error, &what);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* %00 stays as it is: nothing that is asked for here has a NUL in it. */
 void answer_decode(struct view value, struct text *out)
 {
     for (size_t i = 0; i < value.len; i++) {
-        int high = i + 2 < value.len ? hex_value(value.ptr[i + 1]) : -1;
-        int low = i + 2 < value.len ? hex_value(value.ptr[i + 2]) : -1;
+        int escaped = value.ptr[i] == '%' ? uri_escaped(value, i) : -1;
 
-        if (value.ptr[i] == '%' && high >= 0 && low >= 0 && high + low > 0) {
-            text_char(out, (char)(high * 16 + low));
+        if (escaped > 0) {
+            text_char(out, (char)escaped);
             i += 2;
         } else {
             text_char(out, value.ptr[i]);

@@ -2,6 +2,7 @@
 #include "ai/endpoint.h"
 
 #include "base/text.h"
+#include "proto/uri.h"
 
 static const struct {
     struct view path, name;
@@ -33,30 +34,18 @@ enum ai_endpoint ai_endpoint_of(struct view path)
     return view_starts_with(path, VIEW("/v1/models/")) ? AI_MODELS : AI_OTHER;
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The next byte as a server sees it that undoes escapes; -1: nobody can tell. */
 static int next_byte(struct view *rest)
 {
-    int c = (unsigned char)rest->ptr[0], high, low;
+    int c = (unsigned char)rest->ptr[0];
 
-    *rest = view_skip(*rest, 1);
     if (c == '%') {
-        high = rest->len >= 2 ? hex_value(rest->ptr[0]) : -1;
-        low = rest->len >= 2 ? hex_value(rest->ptr[1]) : -1;
-        if (high < 0 || low < 0)
-            return -1;
-        c = high << 4 | low;
+        c = uri_escaped(*rest, 0);
         *rest = view_skip(*rest, 2);
-        if (c == '%') /* undone twice it is something else again */
+        if (c < 0 || c == '%') /* undone twice it is something else again */
             return -1;
     }
+    *rest = view_skip(*rest, 1);
     return c <= ' ' || c == 0x7f || c == '\\' ? -1 : c;
 }
 

@@ -3,15 +3,9 @@
 #include "ai/gateway_internal.h"
 
 #include "ai/pii.h"
+#include "proto/uri.h"
 
 #include <errno.h>
-
-static int hex_value(char c)
-{
-    char lower = ascii_lower(c);
-
-    return lower >= '0' && lower <= '9' ? lower - '0' : lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
 
 /* The part of the URL that a provider would see, decoded: what is escaped there is read there. */
 static unsigned find_in_url(struct service_call *q, unsigned kinds)
@@ -24,15 +18,11 @@ static unsigned find_in_url(struct service_call *q, unsigned kinds)
         struct view rest = parts[i];
 
         while (rest.len) {
-            unsigned char byte = (unsigned char)rest.ptr[0];
-            size_t len = 1;
+            int escaped = rest.ptr[0] == '%' ? uri_escaped(rest, 0) : -1;
+            char byte = escaped < 0 ? rest.ptr[0] : (char)escaped;
 
-            if (byte == '%' && rest.len > 2 && hex_value(rest.ptr[1]) >= 0 && hex_value(rest.ptr[2]) >= 0) {
-                byte = (unsigned char)(hex_value(rest.ptr[1]) << 4 | hex_value(rest.ptr[2]));
-                len = 3;
-            }
-            buf_char(&decoded, byte == '+' && i == 1 ? ' ' : (char)byte);
-            rest = view_skip(rest, len);
+            buf_char(&decoded, byte == '+' && i == 1 ? ' ' : byte);
+            rest = view_skip(rest, escaped < 0 ? 1 : 3);
         }
         found |= decoded.failed ? kinds : pii_kinds(buf_view(&decoded), kinds) | pii_kinds(parts[i], kinds);
         buf_free(&decoded);

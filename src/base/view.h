@@ -38,6 +38,13 @@ static inline char ascii_lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
 
+/* The value of a hexadecimal digit, of either case; -1: it is none. */
+static inline int ascii_hex(char c)
+{
+    c = ascii_lower(c);
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static inline bool view_eq_icase(struct view a, struct view b)
 {
     if (a.len != b.len)

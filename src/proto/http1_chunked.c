@@ -27,17 +27,9 @@ enum chunked_state {
     AT_END_LF,
 };
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = ascii_lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static int size_byte(struct http1_chunked *decoder, char c)
 {
-    int digit = hex_value(c);
+    int digit = ascii_hex(c);
 
     if (digit >= 0) {
         /* 16 digits at most, zeros included, and below 2^63. */

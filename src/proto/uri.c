@@ -244,21 +244,14 @@ void uri_put_authority(const struct uri *uri, struct text *out)
     put_authority(uri->host, uri->ipv6, uri->port, uri->https, out);
 }
 
-static int hex_value(char c)
-{
-    c = ascii_lower(c);
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The byte that the escape at v.ptr[at] stands for, -1 when it is malformed. */
-static int escape_value(struct view v, size_t at)
+int uri_escaped(struct view v, size_t at)
 {
     int high, low;
 
     if (v.len - at < 3)
         return -1;
-    high = hex_value(v.ptr[at + 1]);
-    low = hex_value(v.ptr[at + 2]);
+    high = ascii_hex(v.ptr[at + 1]);
+    low = ascii_hex(v.ptr[at + 2]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
@@ -267,12 +260,12 @@ void uri_normalize_path(struct view path, struct text *out)
     size_t at = view_find(path, '%');
 
     for (size_t i = at; i < path.len; i++) {
-        if (path.ptr[i] == '%' && escape_value(path, i) < 0)
+        if (path.ptr[i] == '%' && uri_escaped(path, i) < 0)
             at = path.len; /* malformed somewhere: copy all of it */
     }
     text_put(out, view_first(path, at));
     while (at < path.len) {
-        int value = path.ptr[at] == '%' ? escape_value(path, at) : -1;
+        int value = path.ptr[at] == '%' ? uri_escaped(path, at) : -1;
 
         if (value < 0) {
             text_char(out, path.ptr[at++]);

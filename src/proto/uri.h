@@ -43,6 +43,9 @@ int uri_normalize_authority(struct view authority, bool https, struct text *out)
 /* The same for a parsed URL. */
 void uri_put_authority(const struct uri *uri, struct text *out);
 
+/* The byte that the escape at v.ptr[at] (a '%') stands for (RFC 3986 §2.1), -1 when it is malformed. */
+int uri_escaped(struct view v, size_t at);
+
 /* A path or query in its normal form for keys (RFC 3986 §6.2.2): escapes in upper case, escaped unreserved characters
  * decoded. One with a malformed escape is copied as it is: repairing it could make it another resource's key. Dot
  * segments stay: what "/a/../b" means is the origin's decision, and it receives the path untouched. Never longer than
