@@ -6,8 +6,6 @@
 #include <openssl/evp.h>
 #include <pthread.h>
 
-#define DIGEST_LEN 32u
-
 /* Changes when the meaning of a key does: keys of other versions of this program are other keys. */
 #define FORMAT VIEW("doorstep-ai-2")
 
@@ -71,7 +69,7 @@ static void fetch_sha256(void)
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-static bool hash(struct view text, unsigned char ret[DIGEST_LEN])
+bool ai_digest(struct view text, unsigned char ret[FINGERPRINT_DIGEST_LEN])
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -82,9 +80,9 @@ static bool hash(struct view text, unsigned char ret[DIGEST_LEN])
 static void put_key(struct text *out, const struct fingerprint_context *c, const unsigned char *digest)
 {
     static const char digits[] = "0123456789abcdef";
-    char hex[2 * DIGEST_LEN];
+    char hex[2 * FINGERPRINT_DIGEST_LEN];
 
-    for (unsigned i = 0; i < DIGEST_LEN; i++) {
+    for (unsigned i = 0; i < FINGERPRINT_DIGEST_LEN; i++) {
         hex[2 * i] = digits[digest[i] >> 4];
         hex[2 * i + 1] = digits[digest[i] & 15];
     }
@@ -103,7 +101,7 @@ int ai_fingerprint(const struct fingerprint_context *context, const struct json 
     struct json_rules rules = { .skip = is_left_out };
     struct fingerprint_context c = *context;
     struct buf b = buf_make(SIZE_MAX);
-    unsigned char digest[DIGEST_LEN];
+    unsigned char digest[FINGERPRINT_DIGEST_LEN];
     struct text key = text_make(out->ptr + out->len, out->cap - out->len);
     bool hashed;
 
@@ -117,7 +115,7 @@ int ai_fingerprint(const struct fingerprint_context *context, const struct json 
     put_context(&b, &c);
     put_part(&b, c.kind == FINGERPRINT_CANONICAL ? c.last_user : VIEW_NONE);
     json_canonical_by(doc, 0, &rules, &b);
-    hashed = !b.failed && hash(buf_view(&b), digest);
+    hashed = !b.failed && ai_digest(buf_view(&b), digest);
     buf_free(&b);
     if (!hashed)
         return -ENOMEM;

@@ -25,6 +25,11 @@ struct fingerprint_context {
         last_user; /* CANONICAL: stands in for the text of facts->last_user_at, which must be there; else ignored */
 };
 
+enum { FINGERPRINT_DIGEST_LEN = 32 };
+
+/* SHA-256, for what must not be written down as it is. False when it cannot be had. Any thread. */
+bool ai_digest(struct view text, unsigned char ret[FINGERPRINT_DIGEST_LEN]);
+
 /* A key is shorter than this and the scope's length together. */
 enum { FINGERPRINT_MAX = 128 };
 

@@ -5,8 +5,6 @@
 #include "base/clock.h"
 #include "cache/freshness.h"
 
-#include <openssl/evp.h>
-
 /* Fills have no request of a client: every answer has its own key, and no answer varies. */
 static const struct http_request nothing = {
     .method = METHOD_GET, .method_name = { "GET", 3 }, .authority = { "ai", 2 }, .path = { "/", 1 }, .minor = 1
@@ -20,16 +18,16 @@ const struct http_request *ask_no_request(void)
 /* Users are called by their addresses: keys are written down where those must not be. */
 static void put_user(struct service_call *q, struct text *t)
 {
-    unsigned char digest[32];
+    unsigned char digest[FINGERPRINT_DIGEST_LEN];
 
     if (q->user.len == 0)
         return;
-    if (EVP_Q_digest(NULL, "SHA256", NULL, q->user.ptr, q->user.len, digest, NULL) != 1) {
+    if (!ai_digest(q->user, digest)) {
         t->overflow = true;
         return;
     }
     for (size_t i = 0; i < sizeof(digest); i++)
-        text_printf(t, "%02x", digest[i]);
+        text_hex(t, digest[i], 2);
 }
 
 /* Who may see the answer: the first part of every key. Lengths keep a tenant from imitating another. */
