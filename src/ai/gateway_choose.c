@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/glob.h"
 
+#include <errno.h>
+
 /* A slow candidate is given one request after so long, so that it can show that it is no longer slow. */
 #define PROBE_AFTER_MS 10000u
 #define ANY_RUNG (-1)
@@ -258,18 +260,18 @@ void ask_choose_candidates(struct service_call *q)
 bool ask_candidate_is_up(struct service_call *q, struct ai_candidate *candidate)
 {
     uint64_t wait = 0;
+    int r;
 
     if (candidate->concurrency &&
         atomic_load_explicit(&candidate->in_flight, memory_order_relaxed) >= candidate->concurrency) {
         q->later = true;
         return false;
     }
-    if (ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait))
+    r = ai_provider_look(candidate->provider, loop_now_ms(q->loop), &wait);
+    if (r == 0)
         return true;
-    if (wait || upstream_is_down(candidate->provider->upstream))
-        q->later = true;
-    else
-        q->dead_end = true;
+    q->later = q->later || r == -EAGAIN;
+    q->dead_end = q->dead_end || r == -ENOENT;
     if (wait)
         q->wait_ms = q->wait_ms ? MIN(q->wait_ms, wait) : wait;
     return false;

@@ -162,7 +162,7 @@ static struct ai_candidate *find_embedder(struct service_call *q)
         struct ai_candidate there = { .provider = candidate->provider, .model = q->model };
 
         if (view_eq(candidate->provider->name, remote->provider))
-            return ask_admits(q, &there) && ai_provider_is_up(candidate->provider, loop_now_ms(q->loop), &wait)
+            return ask_admits(q, &there) && ai_provider_look(candidate->provider, loop_now_ms(q->loop), &wait) == 0
                        ? candidate
                        : NULL;
     }

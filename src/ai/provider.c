@@ -65,12 +65,12 @@ void ai_credential_kill(struct ai_provider *provider, unsigned index, const char
                  VIEW_ARG(provider->name), index + 1, provider->credential_count, why);
 }
 
-bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms)
+int ai_provider_look(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms)
 {
     *ret_wait_ms = 0;
     if (upstream_is_down(provider->upstream)) {
         *ret_wait_ms = upstream_down_for_ms(provider->upstream);
-        return false;
+        return -EAGAIN;
     }
-    return find_credential(provider, 0, 0, now_ms, ret_wait_ms) >= 0; /* only asked: takes no turn */
+    return MIN(find_credential(provider, 0, 0, now_ms, ret_wait_ms), 0); /* only asked: takes no turn */
 }

@@ -15,5 +15,5 @@ bool ai_credential_is_left(struct ai_provider *provider, uint32_t tried, uint64_
 void ai_credential_rest(struct ai_provider *provider, unsigned index, uint64_t now_ms, uint64_t after_s);
 /* It was refused. `why`, for the log, which hears of it once: "refused with 401". */
 void ai_credential_kill(struct ai_provider *provider, unsigned index, const char *why);
-/* False: asking it now would fail at once (no credential, or nobody may be reached); *ret_wait_ms: how long, when that is known. */
-bool ai_provider_is_up(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms);
+/* May it be asked now? 0; -EAGAIN: later, *ret_wait_ms says when, if that is known; -ENOENT: all its credentials were refused. */
+int ai_provider_look(struct ai_provider *provider, uint64_t now_ms, uint64_t *ret_wait_ms);
