@@ -142,24 +142,32 @@ static void charge(struct account *account, struct view model, int64_t cost, uin
     account->models[i].tokens += tokens;
 }
 
-int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
-                       struct reservation *reservation, const struct ai_call_report *report)
+/* What the edge had stored costs nothing, and saves what it would have cost. */
+static int64_t settle(struct account *account, const struct ai_candidate *candidate, struct view model,
+                      struct reservation *reservation, const struct ai_call_report *report)
 {
     bool paid = report->billed && !report->stored;
     int64_t worth = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
     int64_t cost = paid ? worth : 0;
     uint64_t tokens = paid ? tokens_of(&report->usage) : 0;
+
+    budget_settle(account->money->budgets, reservation, cost, tokens);
+    charge(account, model, cost, tokens);
+    account->row.saved += worth - cost;
+    return cost;
+}
+
+int64_t account_settle(struct account *account, const struct ai_candidate *candidate, struct view model,
+                       struct reservation *reservation, const struct ai_call_report *report)
+{
+    int64_t cost = settle(account, candidate, model, reservation, report);
     struct ledger_row *row = &account->row;
 
-    if (account->money->budgets)
-        budget_settle(account->money->budgets, reservation, cost, tokens);
     if (report->attempts) {
         account->more.failovers = account->calls++;
         account->more.call_us = report->duration_us;
     }
     row->attempts += report->attempts;
-    charge(account, model, cost, tokens);
-    row->saved += worth - cost;
     if (report->billed) {
         row->input += report->usage.input;
         row->cached += report->usage.cached;
@@ -180,12 +188,7 @@ int64_t account_settle(struct account *account, const struct ai_candidate *candi
 void account_settle_aside(struct account *account, const struct ai_candidate *candidate, struct view model,
                           struct reservation *reservation, const struct ai_call_report *report)
 {
-    int64_t cost = report->billed ? account_worth(account, candidate->provider->name, model, &report->usage) : 0;
-    uint64_t tokens = report->billed ? tokens_of(&report->usage) : 0;
-
-    if (account->money->budgets)
-        budget_settle(account->money->budgets, reservation, cost, tokens);
-    charge(account, model, cost, tokens);
+    (void)settle(account, candidate, model, reservation, report);
 }
 
 int64_t account_worth(const struct account *account, struct view provider, struct view model,

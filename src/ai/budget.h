@@ -94,7 +94,7 @@ int budget_reserve(struct budgets *budgets, struct loop *loop, int64_t now_ms, c
                    int64_t money, uint64_t tokens, struct reservation *ret, struct budget_refusal *ret_refusal);
 #define BUDGET_WAIT_MS 250u
 
-/* What it really was; 0, 0 when no provider was reached. Harmless when nothing is held. Any thread. */
+/* What it really was; 0, 0 when no provider was reached. Harmless when nothing is held, with budgets NULL, too. Any thread. */
 void budget_settle(struct budgets *budgets, struct reservation *reservation, int64_t money, uint64_t tokens);
 
 /* ---- to look at ---- */

@@ -62,8 +62,7 @@ void ask_use_hit(struct service_call *q)
     ask_use_object(q);
 }
 
-/* The answer is this one's, though others were tried since. */
-static void name_candidate(struct service_call *q, struct ai_candidate *candidate)
+void ask_name(struct service_call *q, struct ai_candidate *candidate)
 {
     q->candidate = candidate;
     q->model = candidate->model.len ? candidate->model : q->plain_model;
@@ -74,7 +73,7 @@ static enum go nobody(struct service_call *q)
 {
     if (q->stale) {
         leave_fill(q);
-        name_candidate(q, q->stale_of);
+        ask_name(q, q->stale_of);
         q->object = q->stale;
         q->object_held = true;
         q->stale = NULL;
@@ -83,7 +82,7 @@ static enum go nobody(struct service_call *q)
         return GO_ON;
     }
     if (q->failed) {
-        name_candidate(q, q->failed_of);
+        ask_name(q, q->failed_of);
         q->object = q->failed;
         q->object_held = true;
         q->failed = NULL;
@@ -153,8 +152,7 @@ static enum go step_candidate(struct service_call *q)
 {
     if (q->at >= q->candidate_count || (q->at >= q->last_resort && q->stale))
         return nobody(q);
-    q->candidate = q->candidates[q->at];
-    q->model = q->candidate->model.len ? q->candidate->model : q->plain_model;
+    ask_name(q, q->candidates[q->at]);
     q->looked_up_us = 0;
     if (q->parsed && !ask_make_key(q)) {
         ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
@@ -259,8 +257,7 @@ static enum go step_fill(struct service_call *q)
         q->no_lookup = q->no_lookup || ++q->restarts > 4;
         q->step = ASK_CANDIDATE;
     } else if (r == -ENOTSUP) {
-        if (q->gateway->options.money.budgets)
-            budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
+        budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
         return next_candidate(q);
     } else if (q->step != ASK_ANSWER) {
         ask_refuse(q, 503, NULL, VIEW("out of memory"), NULL);
@@ -508,8 +505,7 @@ static void gateway_close(struct service_call *q)
     ladder_leave(&q->climb);
     if (q->account) {
         write_row(q);
-        if (q->gateway->options.money.budgets)
-            budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
+        budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
     }
     /* The account after the fill: its call is settled when it lets go, now if nobody else reads. */
     ask_semantic_learn(q);

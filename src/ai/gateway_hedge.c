@@ -88,11 +88,11 @@ static bool begin(struct service_call *q)
     r = ask_reserve(q);
     if (r == 0)
         r = ask_fill(q);
-    if (r < 0 && q->gateway->options.money.budgets)
-        budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
-    if (r < 0)
-        take_back(q);
-    return r == 0;
+    if (r == 0)
+        return true;
+    budget_settle(q->gateway->options.money.budgets, &q->reservation, 0, 0);
+    take_back(q);
+    return false;
 }
 
 static void start_rival(struct service_call *q)
@@ -106,8 +106,7 @@ static void start_rival(struct service_call *q)
     q->hedged = true;
     swap(q);
     q->at = next;
-    q->candidate = q->candidates[next];
-    q->model = q->candidate->model.len ? q->candidate->model : q->plain_model;
+    ask_name(q, q->candidates[next]);
     if (begin(q)) {
         if (q->hit) {
             ask_hedge_end(q);

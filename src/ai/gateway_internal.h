@@ -217,7 +217,10 @@ bool ask_semantic(struct service_call *q);
 void ask_semantic_learn(struct service_call *q);
 void ask_semantic_end(struct service_call *q);
 
-/* gateway.c: q->object is the answer, from a rung. */
+/* gateway.c */
+/* It is this one's turn, or the answer is this one's though others were tried since. */
+void ask_name(struct service_call *q, struct ai_candidate *candidate);
+/* q->object is the answer, from a rung. */
 void ask_use_hit(struct service_call *q);
 
 /* gateway_choose.c */
