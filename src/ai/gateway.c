@@ -361,11 +361,6 @@ static void advance(struct service_call *q)
         ;
 }
 
-static bool is_passing(const struct service_call *q)
-{
-    return q->cache == &q->route->passing;
-}
-
 /* What was done so far is known to be reading, and asking whether it may. */
 static void begin_spans(struct service_call *q, bool good)
 {
@@ -373,7 +368,7 @@ static void begin_spans(struct service_call *q, bool good)
         return;
     /* What may not be written down here is not told to a collector either. */
     q->account->spans =
-        ai_spans_begin(is_passing(q) ? NULL : q->gateway->options.tracer,
+        ai_spans_begin(ask_is_passing(q) ? NULL : q->gateway->options.tracer,
                        fields_value(&q->request.fields, FIELD_TRACEPARENT), q->in.started_us, q->in.now_ms, &q->trace);
     ai_spans_add(q->account->spans, AI_SPAN_AUTH, q->in.started_us, good);
 }
@@ -399,7 +394,7 @@ static int gateway_open(void *arg, const void *route, struct loop *loop, struct 
     *ret = q;
     r = ask_read(q);
     if (q->in.discreet)
-        *q->in.discreet = is_passing(q);
+        *q->in.discreet = ask_is_passing(q);
     begin_spans(q, r == 0);
     if (r < 0)
         return 0;

@@ -323,8 +323,7 @@ int ask_admit(struct service_call *q)
         r = ask_private(q);
     if (r < 0)
         return r;
-    if (q->cache != &q->route->passing &&
-        (q->pin_count || !ai_rules_region(q->levels, q->level_count, q->config->store_region)))
+    if (!ask_is_passing(q) && (q->pin_count || !ai_rules_region(q->levels, q->level_count, q->config->store_region)))
         q->cache = &q->route->local;
     return 0;
 }

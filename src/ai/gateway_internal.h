@@ -217,6 +217,12 @@ bool ask_semantic(struct service_call *q);
 void ask_semantic_learn(struct service_call *q);
 void ask_semantic_end(struct service_call *q);
 
+/* It may not be written down here: its answer is in memory only. */
+static inline bool ask_is_passing(const struct service_call *q)
+{
+    return q->cache == &q->route->passing;
+}
+
 /* gateway.c */
 /* It is this one's turn, or the answer is this one's though others were tried since. */
 void ask_name(struct service_call *q, struct ai_candidate *candidate);

@@ -26,7 +26,7 @@ bool ask_semantic_wanted(const struct service_call *q)
     const struct ai_facts *facts = &q->facts;
 
     /* The index is kept on disk. */
-    return q->route->semantic != AI_SEMANTIC_OFF && q->cache != &q->route->passing && q->gateway->options.semantic &&
+    return q->route->semantic != AI_SEMANTIC_OFF && !ask_is_passing(q) && q->gateway->options.semantic &&
            ask_may_look(q) && facts->last_user_at && !facts->has_tools && !facts->has_tool_turns &&
            !facts->has_images && !facts->has_audio && !facts->has_files && facts->turns <= TURNS_MAX &&
            q->endpoint != AI_EMBEDDINGS && q->endpoint != AI_COUNT_TOKENS;
